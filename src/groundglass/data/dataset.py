@@ -1,0 +1,78 @@
+"""A labelled data set as groundglass sees it, whatever its files look like, and the defects found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from groundglass.case import Case, Unit
+from groundglass.errors import GroundglassError
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Something wrong with a data set. Errors stop every verb; warnings are shown and stored with a run.
+
+    kind: a short stable name such as `missing-file`; file and row: where; message: what, and what follows.
+    """
+
+    severity: Severity
+    kind: str
+    file: str
+    row: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.row is None else f"{self.file} row {self.row}"
+        return f"{place}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases of one data set.
+
+    cases: those with masks; test: those without, which can only be predicted.
+    classes: canonical names that its masks can hold, `background` first.
+    patients: how patients are known: `given`, `from file names` or `not known`.
+    defects: what the files' names, headers and tables show; pixels are looked at by `groundglass.data.defects`.
+    """
+
+    location: str
+    format: str
+    cases: tuple[Case, ...]
+    test: tuple[Case, ...]
+    classes: tuple[str, ...]
+    unit: Unit
+    patients: str
+    defects: tuple[Defect, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Parts of the data set that hold labelled cases, in order of appearance."""
+        return tuple(dict.fromkeys(case.source for case in self.cases))
+
+    def case(self, case_id: str) -> Case:
+        return self._index()[case_id]
+
+    def _index(self) -> dict[str, Case]:
+        return {case.id: case for case in (*self.cases, *self.test)}
+
+
+def unreadable(error: GroundglassError, file: str, row: int | None = None, kind: str = "unreadable") -> Defect:
+    """The error defect for a file that a reader refused; the reader's own mention of the path is dropped."""
+    head, separator, rest = str(error).partition(": ")
+    return Defect("error", kind, file, row, rest if separator and head.endswith(file) else str(error))
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one folder layout is recognised and opened; `open` lists defects instead of raising for them."""
+
+    name: str
+    description: str
+    recognise: Callable[[Path], bool]
+    open: Callable[[str], Dataset]

@@ -1,0 +1,261 @@
+"""Who trains and who validates. No split divides a group: a patient, a volume, or an image of which nothing is known.
+
+Groups are dealt out so that each side gets its part of the images and its part of the lesion: the heaviest first, each
+to the side that has least of what the group brings (greedy number partitioning; the order is jittered by the seed).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from groundglass.case import Case
+from groundglass.errors import RecipeError, nearest
+
+JITTER = 0.1
+
+
+class Split(BaseModel):
+    """Case ids of each side. An id can be on one side only.
+
+    test: ids that neither trained nor validated and are not to be touched before the end; groups: how whole groups
+    were kept, in words; fold: `k/n` of a cross-validation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["holdout", "kfold", "explicit"]
+    seed: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    groups: str = ""
+    fold: str | None = None
+
+    @model_validator(mode="after")
+    def _each_id_once(self) -> Self:
+        counts = Counter((*self.train, *self.validation, *self.test))
+        twice = [case_id for case_id, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"'{twice[0]}' is in the split more than once ({len(twice)} such cases)")
+        return self
+
+
+@dataclass(frozen=True)
+class _Group:
+    name: str
+    cases: tuple[Case, ...]
+    lesion: float
+
+    @property
+    def ids(self) -> list[str]:
+        return [case.id for case in self.cases]
+
+
+def holdout(
+    cases: Sequence[Case],
+    fraction: float,
+    seed: int,
+    *,
+    lesion: Mapping[str, float] | None = None,
+    validation_sources: Collection[str] | None = None,
+    train_sources: Collection[str] | None = None,
+    test: Iterable[str] = (),
+) -> Split:
+    """Validate on about `fraction` of the cases that may validate, train on the rest.
+
+    lesion: case id -> share of its pixels that is lesion (`Scan.lesion`); without it only numbers are balanced.
+    validation_sources, train_sources: sources that may validate, or train; None: all. A group validates only if all
+    its cases may. test: ids kept out of both sides, whole groups only.
+    Raises `RecipeError` for a fraction outside (0, 1), unknown sources, a divided test group, or fewer than 2 groups.
+    """
+    if not 0 < fraction < 1:
+        raise RecipeError(f"validation fraction {fraction:g} is not between 0 and 1")
+    pool = _Pool(cases, lesion, validation_sources, train_sources, test)
+    pool.need(2)
+    sides = _deal(pool.candidates, np.array([1 - fraction, fraction]), seed)
+    return pool.split("holdout", seed, validation=sides[1])
+
+
+def kfold(
+    cases: Sequence[Case],
+    n: int,
+    k: int,
+    seed: int,
+    *,
+    lesion: Mapping[str, float] | None = None,
+    validation_sources: Collection[str] | None = None,
+    train_sources: Collection[str] | None = None,
+    test: Iterable[str] = (),
+) -> Split:
+    """Fold `k` of `n` (from 1): over all folds every case that may validate does so exactly once.
+
+    Other arguments as in `holdout`. Raises `RecipeError` also for k outside 1..n and for fewer groups than folds.
+    """
+    if n < 2 or not 1 <= k <= n:
+        raise RecipeError(f"fold {k}/{n} does not exist; folds are numbered 1..n with n at least 2")
+    pool = _Pool(cases, lesion, validation_sources, train_sources, test)
+    pool.need(n)
+    folds = _deal(pool.candidates, np.full(n, 1 / n), seed)
+    return pool.split("kfold", seed, validation=folds[k - 1], fold=f"{k}/{n}")
+
+
+def explicit(
+    cases: Sequence[Case],
+    rows: Mapping[str, str],
+    *,
+    seed: int = 0,
+    train_sources: Collection[str] | None = None,
+    test: Iterable[str] = (),
+) -> Split:
+    """Validate on the named rows of each source, such as {"medseg": "0..23"} or "0,2,5..9"; train on the rest.
+
+    Rows count the labelled cases of a source from 0, both ends included. `seed` is only recorded.
+    Raises `RecipeError` for unknown sources, rows that do not exist or cannot be read, and rows that divide a group.
+    """
+    pool = _Pool(cases, None, None, train_sources, test)
+    _check_sources(rows, cases)
+    chosen: set[str] = set()
+    for source, text in rows.items():
+        members = [case.id for case in cases if case.source == source]
+        numbers = _parse_rows(text, source)
+        if numbers[-1] >= len(members):
+            raise RecipeError(f"rows '{text}' of '{source}' do not exist; its last row is {len(members) - 1}")
+        chosen |= {members[number] for number in numbers}
+    for group in pool.groups:
+        inside = chosen.intersection(group.ids)
+        if inside and len(inside) < len(group.ids):
+            raise RecipeError(
+                f"the rows divide the group '{group.name}' ({len(inside)} of its {len(group.ids)} cases validate); "
+                "choose whole groups, or use holdout or folds"
+            )
+    kept_out = sorted(chosen & set(pool.test))
+    if kept_out:
+        raise RecipeError(f"'{kept_out[0]}' cannot validate; it is kept for the test")
+    return pool.split("explicit", seed, validation=[group for group in pool.groups if chosen.intersection(group.ids)])
+
+
+class _Pool:
+    """Cases in whole groups, and which of them may go where."""
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        lesion: Mapping[str, float] | None,
+        validation_sources: Collection[str] | None,
+        train_sources: Collection[str] | None,
+        test: Iterable[str],
+    ) -> None:
+        _check_sources(validation_sources or (), cases)
+        _check_sources(train_sources or (), cases)
+        self.cases = cases
+        self.test = tuple(dict.fromkeys(test))
+        self.train_sources = train_sources
+        self.groups = _grouped(cases, lesion or {})
+        kept_out = set(self.test)
+        for group in self.groups:
+            inside = kept_out.intersection(group.ids)
+            if inside and len(inside) < len(group.ids):
+                raise RecipeError(f"the test cases divide the group '{group.name}'; keep whole groups for the test")
+        self.candidates = [
+            group
+            for group in self.groups
+            if not kept_out.intersection(group.ids)
+            and (validation_sources is None or all(case.source in validation_sources for case in group.cases))
+        ]
+
+    def need(self, groups: int) -> None:
+        if len(self.candidates) < groups:
+            raise RecipeError(
+                f"{groups} parts need {groups} groups (patients or volumes) that may validate, "
+                f"but there are {len(self.candidates)}; ask for fewer parts or name the patients"
+            )
+
+    def split(
+        self,
+        kind: Literal["holdout", "kfold", "explicit"],
+        seed: int,
+        validation: list[_Group],
+        fold: str | None = None,
+    ) -> Split:
+        """The split with `validation`; the ids keep the order of the data set."""
+        held = {case_id for group in validation for case_id in group.ids}
+        away = held | set(self.test)
+        train = [
+            case.id
+            for case in self.cases
+            if case.id not in away and (self.train_sources is None or case.source in self.train_sources)
+        ]
+        if not train:
+            raise RecipeError("no case is left to train on; validate on less, or let more sources train")
+        unknown = sum(case.patient is None for case in self.cases)
+        note = f"{len(self.groups)} groups, none divided"
+        return Split(
+            kind=kind,
+            seed=seed,
+            train=tuple(train),
+            validation=tuple(case.id for case in self.cases if case.id in held),
+            test=self.test,
+            groups=f"{note}; patients of {unknown} cases are not known" if unknown else note,
+            fold=fold,
+        )
+
+
+def _grouped(cases: Sequence[Case], lesion: Mapping[str, float]) -> list[_Group]:
+    """Sorted by name, so that the order of the files does not matter."""
+    members: dict[str, list[Case]] = {}
+    for case in cases:
+        members.setdefault(case.group, []).append(case)
+    return [
+        _Group(name, tuple(found), sum(lesion.get(case.id, 0.0) for case in found))
+        for name, found in sorted(members.items())
+    ]
+
+
+def _deal(groups: list[_Group], parts: NDArray[np.float64], seed: int) -> list[list[_Group]]:
+    """Deal groups to len(parts) sides that should hold these shares of cases and of lesion. No side stays empty.
+
+    Each group goes where (load of the side / share of the side) · (weight of the group) is least.
+    """
+    weights = np.array([[len(group.cases), group.lesion] for group in groups], float)
+    totals = weights.sum(axis=0)
+    weights /= np.where(totals > 0, totals, 1)
+    random = np.random.default_rng(seed)
+    jitter = random.uniform(1 - JITTER, 1 + JITTER, len(groups))
+    # Heaviest first; the shuffle decides between equals, which are many where nothing is known of lesions.
+    shuffled = random.permutation(len(groups))
+    order = shuffled[np.argsort(-(weights.sum(axis=1) * jitter)[shuffled], kind="stable")]
+    loads = np.zeros((len(parts), 2))
+    sides: list[list[_Group]] = [[] for _ in parts]
+    for place in order:
+        side = int(np.argmin((loads @ weights[place]) / parts))
+        loads[side] += weights[place]
+        sides[side].append(groups[place])
+    return sides
+
+
+def _check_sources(names: Iterable[str], cases: Sequence[Case]) -> None:
+    known = {case.source for case in cases}
+    for name in names:
+        if name not in known:
+            raise RecipeError(f"the data set has no labelled source '{name}'; {nearest(name, known)}")
+
+
+def _parse_rows(text: str, source: str) -> list[int]:
+    """`0,2,5..9` -> [0, 2, 5, 6, 7, 8, 9]."""
+    numbers: set[int] = set()
+    for part in str(text).split(","):
+        first, dots, last = (piece.strip() for piece in part.partition(".."))
+        if not (first.isdecimal() and (last.isdecimal() if dots else not last) and len(first + last) < 15):
+            raise RecipeError(f"rows '{text}' of '{source}' cannot be read; write them like 0..23 or 0,2,5..9")
+        start, end = int(first), int(last or first)
+        if end < start or end - start > 1_000_000:
+            raise RecipeError(f"rows '{text}' of '{source}' cannot be read; {part.strip()} runs backwards or too far")
+        numbers |= set(range(start, end + 1))
+    return sorted(numbers)

@@ -1,0 +1,177 @@
+"""The Lightning module: one network, its loss, and the counts from which every epoch is scored.
+
+Validation goes the way of every prediction: probabilities are restored to the case's own grid, decided there, and
+counted by the same confusion matrix as `groundglass evaluate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from groundglass.labels import LabelSet, label_set
+from groundglass.learning.loading import Slices
+from groundglass.learning.losses import Loss
+from groundglass.measure.counts import confusion
+from groundglass.model.decide import decide
+from groundglass.model.prepare import fit_into, restore
+from groundglass.networks.building import in_channels
+from groundglass.recipes.settings import Adam, Constant, Cosine, OneCycle, Plateau, Recipe, Sgd, Thresholds
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class Learner(lightning.LightningModule):
+    """Trains `network` by `recipe`. `tallies` holds, per part, the epoch's summed loss, its slice count and its
+    confusion matrix [K, K]; `scores` turns them into the epoch's numbers."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe, loss: Loss, validation: Slices, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.recipe, self.loss, self.validation = recipe, loss, validation
+        self.steps_per_epoch = steps_per_epoch
+        self.labels = label_set(recipe.labels)
+        self.channels = in_channels(recipe)
+        self.tallies = {part: Tally(len(self.labels.classes)) for part in ("train", "validation")}
+        self.optimiser = optimiser(recipe, self.network)
+        self.schedule = schedule(recipe, self.optimiser, steps_per_epoch)
+        self._truth: dict[int, NDArray[np.uint8]] = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.repeat(1, self.channels, 1, 1) if self.channels > 1 else x
+        return self.network(x.contiguous(memory_format=torch.channels_last))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimiser
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout and drop-path draw from torch's own generator: seeded per epoch, a resumed training draws the same.
+        torch.manual_seed(int(np.random.default_rng([self.recipe.seed, self.current_epoch]).integers(2**31)))
+        self.tallies["train"].clear()
+
+    def training_step(self, batch: Batch, _index: int) -> torch.Tensor:
+        x, target, _ = batch
+        logits = self(x)
+        loss = self.loss(logits, target)
+        counted = confusion(
+            target.detach().cpu().numpy().astype(np.uint8),
+            logits.detach().argmax(dim=1).cpu().numpy().astype(np.uint8),
+            len(self.labels.classes),
+        )
+        self.tallies["train"].add(float(loss.detach()), len(x), counted)
+        return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        if self.schedule is not None and getattr(self.recipe.schedule, "step", None) == "batch":
+            self.schedule.step()
+
+    def on_validation_epoch_start(self) -> None:
+        self.tallies["validation"].clear()
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        x, target, positions = batch
+        logits = self(x).float()
+        loss = float(self.loss(logits, target))
+        tally = self.tallies["validation"]
+        answers = torch.softmax(logits, dim=1).cpu().numpy()
+        for answer, position in zip(answers, positions.tolist(), strict=True):
+            truth = self._own_truth(position)
+            fit = fit_into((truth.shape[0], truth.shape[1]), self.recipe.image_size)
+            decided = decide(restore(answer, fit), self.labels, self._fixed_thresholds())
+            tally.count(confusion(truth, decided, len(self.labels.classes)))
+        tally.lose(loss, len(x))
+
+    def _fixed_thresholds(self) -> Mapping[str, float] | None:
+        rule = self.recipe.decision
+        return rule.values if isinstance(rule, Thresholds) and isinstance(rule.values, dict) else None
+
+    def _own_truth(self, position: int) -> NDArray[np.uint8]:
+        """Channel map [H, W] on the case's own grid."""
+        if position not in self._truth:
+            self._truth[position] = self.labels.encode(self.validation.cases[position].labels())
+        return self._truth[position]
+
+
+class Tally:
+    """One part's loss and confusion matrix over an epoch."""
+
+    def __init__(self, classes: int) -> None:
+        self.matrix: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
+        self.clear()
+
+    def clear(self) -> None:
+        self.matrix[:] = 0
+        self.loss, self.slices = 0.0, 0
+
+    def add(self, loss: float, slices: int, counted: NDArray[np.int64]) -> None:
+        self.lose(loss, slices)
+        self.count(counted)
+
+    def lose(self, loss: float, slices: int) -> None:
+        self.loss += loss * slices
+        self.slices += slices
+
+    def count(self, counted: NDArray[np.int64]) -> None:
+        self.matrix += counted
+
+    def scores(self, labels: LabelSet) -> dict[str, float]:
+        """loss, accuracy, mIoU over classes present, F1 per class and their mean over the lesion classes; pooled over
+        all pixels of the epoch."""
+        m = self.matrix.astype(np.float64)
+        hit, truth, said = np.diag(m), m.sum(1), m.sum(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            iou, f1 = hit / (truth + said - hit), 2 * hit / (truth + said)
+            scores = {"loss": self.loss / max(self.slices, 1), "accuracy": float(hit.sum() / m.sum())}
+        scores["miou"] = _mean(iou)
+        scores["f1_lesions"] = _mean(f1[list(labels.lesion_channels)])
+        scores.update({f"f1_{name}": float(value) for name, value in zip(labels.classes, f1, strict=True)})
+        return scores
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all weights."""
+    chosen = recipe.optimiser
+    options = {"lr": chosen.learning_rate, "weight_decay": chosen.weight_decay}
+    if isinstance(chosen, Sgd):
+        return torch.optim.SGD(network.parameters(), momentum=chosen.momentum, **options)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[chosen.name]
+    return kind(network.parameters(), **options)
+
+
+Schedule = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
+
+
+def schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, steps_per_epoch: int) -> Schedule | None:
+    """The recipe's learning-rate schedule, None for a constant rate. It is moved by the learner (per batch) or the
+    keeper (per epoch), not by Lightning, so that its state is part of the checkpoint to the last step."""
+    rule = recipe.schedule
+    if isinstance(rule, Constant):
+        return None
+    if isinstance(rule, Plateau):
+        mode = "min" if rule.metric.endswith("/loss") else "max"
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode, factor=rule.factor, patience=rule.patience)
+    moves = recipe.epochs * (steps_per_epoch if rule.step == "batch" else 1)
+    if isinstance(rule, OneCycle):
+        # One move more than is made: the scheduler refuses to be asked beyond its end.
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimiser,
+            max_lr=recipe.optimiser.learning_rate,
+            total_steps=moves + 1,
+            pct_start=rule.warmup,
+            cycle_momentum=isinstance(recipe.optimiser, Adam),
+        )
+    if isinstance(rule, Cosine):
+        return torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimiser, T_max=moves, eta_min=recipe.optimiser.learning_rate * rule.final
+        )
+    raise TypeError(f"no schedule '{rule.name}'")

@@ -1,0 +1,165 @@
+"""Fit a recipe's network on the cases of a split, into a run folder; from the start or from its last checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from groundglass.networks.torchvision_mend import mend
+
+mend()  # before Lightning, which imports torchmetrics, which imports torchvision where it is installed
+
+import lightning  # noqa: E402
+
+from groundglass.case import Case  # noqa: E402
+from groundglass.errors import DataError, RunError  # noqa: E402
+from groundglass.labels import LabelSet, label_set  # noqa: E402
+from groundglass.learning import losses  # noqa: E402
+from groundglass.learning.device import choose_precision  # noqa: E402
+from groundglass.learning.engine import preparation_of  # noqa: E402
+from groundglass.learning.keeping import Keeper, Row  # noqa: E402
+from groundglass.learning.learner import Learner  # noqa: E402
+from groundglass.learning.loading import Slices, loader  # noqa: E402
+from groundglass.model.prepare import statistics, to_hu  # noqa: E402
+from groundglass.networks.building import build, build_for_training  # noqa: E402
+from groundglass.recipes.settings import Recipe, Standardise  # noqa: E402
+from groundglass.run import FORMAT_VERSION, Run  # noqa: E402
+
+_LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+# Pixels per slice that the data set's mean and deviation are computed from: percentiles need them all in memory.
+_SAMPLED = 16_384
+
+
+def fit(
+    run: Run,
+    train: Sequence[Case],
+    validation: Sequence[Case],
+    device: str,
+    encoder_weights: str | Path | None = None,
+    download: bool = False,
+    resume: bool = False,
+    max_seconds: float | None = None,
+    report: Callable[[Row], None] = lambda row: None,
+    starting: Callable[[Run], None] = lambda run: None,
+) -> None:
+    """Train until the recipe's end, early stopping or `max_seconds`; the run folder is whole after every epoch.
+
+    starting: called once the network stands, before the first step. Leaves `run.manifest.state` as `finished` or
+    `interrupted`; a Ctrl-C is raised again as KeyboardInterrupt after the run says so.
+    """
+    recipe = run.recipe
+    precision = choose_precision(recipe, device)
+    if resume:
+        network = build(recipe)
+        check_checkpoint(run)
+    else:
+        network, run.manifest.weights_from = build_for_training(recipe, encoder_weights, download)
+        run.manifest.parameters = sum(p.numel() for p in network.parameters())
+    preparation = preparation_of(run)
+    training = Slices(train, recipe, preparation, training=True)
+    validating = Slices(validation, recipe, preparation, training=False)
+    batches = loader(training, recipe, training=True, device=device)
+    checks = loader(validating, recipe, training=False, device=device)
+    loss = losses.build(recipe.loss, label_set(recipe.labels), run.manifest.class_pixels)
+    learner = Learner(network, recipe, loss, validating, len(batches))
+    keeper = Keeper(run, report, max_seconds)
+    run.manifest.state = "training"
+    run.manifest.environment["device"] = f"{device} {precision}"
+    run.save()
+    starting(run)
+    trainer = _trainer(recipe, device, precision, keeper)
+    with _quiet():
+        try:
+            trainer.fit(learner, batches, checks, ckpt_path=str(run.last) if resume else None, weights_only=True)
+        except SystemExit:
+            # Lightning ends the process on Ctrl-C; the caller decides how to end, after the run has been told.
+            if not trainer.interrupted:
+                raise
+        except BaseException:
+            _end(run, "interrupted", "stopped by an error or a signal")
+            raise
+    if trainer.interrupted:
+        _end(run, "interrupted", "stopped by the user")
+        raise KeyboardInterrupt
+    if keeper.why_stopped == "max-time":
+        _end(run, "interrupted", "max-time reached")
+    else:
+        _end(run, "finished", keeper.why_stopped or f"all {recipe.epochs} epochs")
+
+
+def check_checkpoint(run: Run) -> None:
+    """Raise `RunError` unless the run's last checkpoint is there, readable and of this format version."""
+    if not run.last.is_file():
+        raise RunError(f"{run.path}: cannot be resumed, no epoch was finished; train it anew under another --out")
+    try:
+        version = torch.load(run.last, map_location="cpu", weights_only=True).get("groundglass_format")
+    except Exception as error:  # torch has many exceptions for a damaged file
+        raise RunError(f"{run.last}: cannot be read ({str(error).splitlines()[0][:100]})") from None
+    if version != FORMAT_VERSION:
+        raise RunError(f"{run.last}: has format {version}; this groundglass resumes format {FORMAT_VERSION}")
+
+
+def measure_training_part(recipe: Recipe, train: Sequence[Case]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation in HU over the training cases, as the recipe standardises; None where it does not.
+
+    Every slice gives the same number of evenly spaced pixels, so that memory stays bounded and the result does not
+    depend on chance. Raises `DataError` when the recipe names sources that no training case has.
+    """
+    rule = recipe.intensity.scale
+    if not isinstance(rule, Standardise):
+        return None, None
+    chosen = [case for case in train if rule.sources is None or case.source in rule.sources]
+    if not chosen:
+        raise DataError(f"intensity.scale.sources: no training case comes from {', '.join(rule.sources or ())}")
+    low, high = recipe.intensity.clip_hu
+    values = []
+    for case in chosen:
+        pixels = np.clip(to_hu(case.image(), case.unit, recipe.intensity), low, high).ravel()
+        values.append(pixels[:: max(1, pixels.size // _SAMPLED)])
+    return statistics(np.concatenate(values).astype(np.float64), rule.percentiles)
+
+
+def count_classes(labels: LabelSet, train: Sequence[Case]) -> dict[str, int]:
+    """Pixels of each class in the training cases."""
+    counts = np.zeros(len(labels.classes), np.int64)
+    for case in train:
+        counts += np.bincount(labels.encode(case.labels()).ravel(), minlength=len(labels.classes))
+    return dict(zip(labels.classes, counts.tolist(), strict=True))
+
+
+def _trainer(recipe: Recipe, device: str, precision: str, keeper: Keeper) -> lightning.Trainer:
+    return lightning.Trainer(
+        max_epochs=recipe.epochs,
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
+        precision=_LIGHTNING_PRECISION[precision],
+        callbacks=[keeper],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        deterministic="warn" if device == "cuda" else True,
+    )
+
+
+def _end(run: Run, state: str, why: str) -> None:
+    run.manifest.state = "finished" if state == "finished" else "interrupted"
+    run.manifest.why_ended = why
+    run.save()
+
+
+class _quiet(warnings.catch_warnings):
+    """Lightning's notices about worker counts, devices and tips are not for the reader of a training."""
+
+    def __enter__(self) -> None:  # type: ignore[override]
+        super().__enter__()
+        warnings.simplefilter("ignore")
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)

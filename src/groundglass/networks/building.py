@@ -1,0 +1,68 @@
+"""From a recipe's architecture to a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from groundglass.errors import RecipeError, WeightsError
+from groundglass.labels import label_set
+from groundglass.networks.pretrained import load_encoder
+from groundglass.recipes.settings import Recipe
+from groundglass.registry import ARCHITECTURES, is_own_code, load
+
+
+def build(recipe: Recipe) -> nn.Module:
+    """The recipe's network with random weights from its seed: [N, in_channels, S, S] -> logits [N, classes, S, S].
+
+    Raises `RecipeError` where a knob has a value that the network cannot take.
+    """
+    name, knobs = recipe.architecture.name, recipe.architecture.knobs
+    classes = len(label_set(recipe.labels).classes)
+    torch.manual_seed(recipe.seed)
+    try:
+        if is_own_code(name):
+            network = load(name)(classes=classes, **knobs)
+        else:
+            entry = ARCHITECTURES[name]
+            knobs = {**entry.knobs, **knobs}
+            knobs.pop("encoder_weights", None)
+            if entry.target.endswith("library:build"):
+                knobs["name"] = name
+            network = load(entry)(classes=classes, **knobs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise RecipeError(f"architecture '{name}' cannot be built with {knobs}: {first}") from error
+    if not isinstance(network, nn.Module):
+        raise RecipeError(f"architecture '{name}' is not a torch.nn.Module")
+    return network
+
+
+def build_for_training(recipe: Recipe, encoder_weights: str | Path | None, download: bool) -> tuple[nn.Module, str]:
+    """As `build`, with pre-trained weights in the encoder if the recipe asks for them, and a line on their origin.
+
+    Random weights only where the recipe says `encoder_weights: none` or the network has no such knob.
+    Raises `WeightsError` when the weights cannot be had or do not fit.
+    """
+    network = build(recipe)
+    name, knobs = recipe.architecture.name, recipe.architecture.knobs
+    entry = None if is_own_code(name) else ARCHITECTURES[name]
+    if entry is None or "encoder_weights" not in entry.knobs:
+        if encoder_weights is not None:
+            raise WeightsError(f"--encoder-weights: architecture '{name}' has no pre-trained encoder")
+        return network, "random weights"
+    settings = {**entry.knobs, **knobs}
+    if encoder_weights is None and settings["encoder_weights"] == "none":
+        return network, "random weights (encoder_weights: none)"
+    if settings["encoder_weights"] not in ("imagenet", "none"):
+        raise RecipeError(f"architecture.encoder_weights: '{settings['encoder_weights']}' is not 'imagenet' or 'none'")
+    return network, load_encoder(network, settings["encoder"], encoder_weights, download)
+
+
+def in_channels(recipe: Recipe) -> int:
+    """Channels the network takes; one grey image is repeated to fill them."""
+    entry = ARCHITECTURES.get(recipe.architecture.name)
+    default = entry.knobs.get("in_channels", 1) if entry else 1
+    return int(recipe.architecture.knobs.get("in_channels", default))

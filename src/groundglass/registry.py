@@ -1,0 +1,97 @@
+"""Names of everything that can be chosen, as data: `module:attribute` and a sentence. Imports nothing that it names,
+so that listing is quick and needs no torch. A new entry is one file and one line here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module, resources
+from types import MappingProxyType
+from typing import Any
+
+from groundglass.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """target: where it lives; summary: one sentence; knobs: the settings an architecture takes, with defaults."""
+
+    target: str
+    summary: str
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load(entry: Entry | str) -> Any:
+    """Import what an entry, or a `module:attribute` string, names. Raises `RecipeError` when it cannot be."""
+    target = entry if isinstance(entry, str) else entry.target
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(f"'{target}' cannot be imported ({error})") from error
+
+
+def is_own_code(name: str) -> bool:
+    """Whether a name is the user's own `package.module:Class`."""
+    return ":" in name
+
+
+# In the order in which a location is tried.
+FORMATS: Mapping[str, Entry] = MappingProxyType(
+    {
+        "covid-segmentation": Entry("groundglass.data.kaggle:FORMAT", "the Kaggle competition's folder of npy files"),
+        "medseg-nifti": Entry("groundglass.data.medseg_nifti:FORMAT", "MedSeg's tr_im/tr_mask NIfTI stacks"),
+        "manifest": Entry("groundglass.data.manifest:FORMAT", "a CSV manifest, or images/ and masks/ folders"),
+        "phantom": Entry("groundglass.data.phantoms:FORMAT", "phantom:N[:seed], synthetic chests with known lesions"),
+    }
+)
+
+_ENCODER = {"encoder": "resnet34", "encoder_weights": "imagenet", "in_channels": 1}
+_DEPTH = {**_ENCODER, "encoder_depth": 5}
+_ATTENTION = {**_DEPTH, "attention": "none"}
+
+
+def _library(summary: str, knobs: Mapping[str, Any] = _ENCODER) -> Entry:
+    return Entry("groundglass.networks.library:build", summary, MappingProxyType(dict(knobs)))
+
+
+ARCHITECTURES: Mapping[str, Entry] = MappingProxyType(
+    {
+        "plain-unet": Entry(
+            "groundglass.networks.plain_unet:PlainUNet",
+            "the original U-Net, from scratch",
+            MappingProxyType({"base_width": 64, "depth": 4, "batch_norm": True, "in_channels": 1}),
+        ),
+        "unet": _library("U-Net with a pre-trained encoder", _ATTENTION),
+        "unetplusplus": _library("U-Net++, nested skip connections", _ATTENTION),
+        "manet": _library("multi-scale attention net", _DEPTH),
+        "linknet": _library("LinkNet, skips are added", _DEPTH),
+        "fpn": _library("feature pyramid network"),
+        "pspnet": _library("pyramid scene parsing"),
+        "pan": _library("pyramid attention network"),
+        "deeplabv3": _library("atrous spatial pyramid"),
+        "deeplabv3plus": _library("DeepLabV3 with a decoder"),
+        "upernet": _library("unified perceptual parsing"),
+        "segformer": _library("the SegFormer decoder"),
+        "dpt": _library("dense prediction transformer", {**_ENCODER, "encoder": "tu-vit_base_patch16_224.augreg_in21k"}),
+    }
+)
+
+LOSSES: Mapping[str, Entry] = MappingProxyType(
+    {
+        "cross_entropy": Entry("groundglass.learning.losses:cross_entropy", "softmax cross-entropy per pixel"),
+        "dice": Entry("groundglass.learning.losses:dice", "1 - soft Dice, mean over classes"),
+        "focal": Entry("groundglass.learning.losses:focal", "focal loss, gamma 2"),
+        "tversky": Entry("groundglass.learning.losses:tversky", "Tversky loss, false negatives weigh .7"),
+    }
+)
+
+
+@cache
+def library_names() -> Mapping[str, Any]:
+    """The committed table of what segmentation_models_pytorch and timm offer: versions, architectures, encoders."""
+    text = (resources.files("groundglass.networks") / "library.json").read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return MappingProxyType(table)

@@ -1,0 +1,235 @@
+"""Training and validation curves: one panel a quantity, one or several runs.
+
+A table is what training writes as `curves.csv`, one row an epoch: a column `epoch`, and columns named by part and
+quantity such as `train/loss`, `validation/miou` or `validation/f1_consolidation`. Columns of neither part, such as
+the learning rate, are not drawn; nor is the F1 of the background, which is close to 1 whatever is learned.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from groundglass.errors import DataError
+from groundglass.show.colours import INK, SERIES, display_name
+from groundglass.show.sheet import QUIET, figure, write_title
+
+Table = Sequence[Mapping[str, Any]]
+Tables = Sequence[Table | str | Path]
+
+_PARTS = {"train": "Training", "validation": "Validation"}
+_DASHES: Mapping[str, Any] = {"train": (0, (4, 1.6)), "validation": "solid"}
+_PART_COLOURS = {"train": "#0072B2", "validation": "#D55E00"}
+_TITLES = {
+    "loss": "loss",
+    "accuracy": "pixel accuracy",
+    "miou": "mean IoU",
+    "f1/train": "F1 (Dice), training",
+    "f1/validation": "F1 (Dice), validation",
+    "f1_lesions": "F1 (Dice), mean of lesion classes",
+}
+_LEFT_OUT = ("f1_background",)
+_LEGEND_BOX = {"frameon": True, "facecolor": "white", "edgecolor": "none", "framealpha": 0.85}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One column of every run. values: [runs, epochs] float64, NaN where a run has no value."""
+
+    part: str
+    quantity: str
+    values: NDArray[np.float64]
+
+    @property
+    def panel(self) -> str:
+        """Quantities of one panel share this name: F1 of all classes together, but each part by itself."""
+        return f"f1/{self.part}" if self.quantity.startswith("f1_") else self.quantity
+
+
+def curves(
+    tables: Table | str | Path | Tables,
+    path: str | Path,
+    monitor: str = "validation/loss",
+    title: str = "Training and validation",
+) -> Path:
+    """Draw every quantity of one run, or the mean and its standard deviation (n - 1) over several runs.
+
+    tables: rows of one run, the path of its CSV file, or a list of such for several runs (folds, seeds).
+    monitor: the column by which the best epoch is marked: a loss by its lowest value, everything else by its highest.
+    At each epoch the mean is over the runs that reached it.
+    Raises `DataError` for tables that cannot be read or hold nothing to draw, `WriteError`.
+    """
+    runs = _runs(tables)
+    epochs, lines = _lines(runs)
+    panels = list(dict.fromkeys(line.panel for line in lines))
+    columns = min(3, len(panels))
+    rows = ceil(len(panels) / columns)
+    bests = [best for best in (_best_epoch(run, monitor) for run in runs) if best is not None]
+    if len(runs) > 1:
+        title = f"{title} (mean ± standard deviation of n = {len(runs)} runs)"
+    with figure(path, max(3.6, 2.45 * columns), 0.6 + 2.1 * rows) as canvas:
+        grid = canvas.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            mine = [line for line in lines if line.panel == panel]
+            for line in mine:
+                _draw(axes, epochs, line.values, *_look(line))
+            for best in bests:
+                axes.axvline(best, color=QUIET, linewidth=0.8, linestyle=":", alpha=1 if len(bests) == 1 else 0.6)
+            _finish(axes, _TITLES.get(panel, panel))
+            if _within_one(mine):
+                axes.set_ylim(0, 1)
+            axes.legend(loc="best", handlelength=2.2, labelspacing=0.25, fontsize=6.5, **_LEGEND_BOX)
+        write_title(canvas, title, _note(runs, bests, monitor))
+    return Path(path)
+
+
+def compare_curves(
+    groups: Mapping[str, Tables],
+    path: str | Path,
+    quantities: Sequence[str] = ("loss", "f1_lesions"),
+    title: str = "Training and validation per network",
+) -> Path:
+    """The curves of system 004: a row a quantity, training on the left and validation on the right, and for every
+    network the mean and standard deviation (n - 1) over its runs (folds). Raises `DataError`, `WriteError`."""
+    drawn = {name: _lines(_runs(list(tables))) for name, tables in groups.items()}
+    present = sorted({line.quantity for _, lines in drawn.values() for line in lines})
+    for quantity in quantities:
+        if quantity not in present:
+            raise DataError(f"curves: no columns for '{quantity}'; the tables hold: {', '.join(present)}")
+    with figure(path, 7.2, 0.9 + 2.2 * len(quantities)) as canvas:
+        grid = canvas.subplots(len(quantities), 2, squeeze=False, sharex=True, sharey="row")
+        for row, quantity in zip(grid, quantities, strict=True):
+            for axes, part in zip(row, _PARTS, strict=True):
+                for number, (name, (epochs, lines)) in enumerate(drawn.items()):
+                    for line in lines:
+                        if (line.quantity, line.part) == (quantity, part):
+                            colour = SERIES[number % len(SERIES)]
+                            _draw(axes, epochs, line.values, f"{name} (n = {len(line.values)})", colour, "solid")
+                _finish(axes, f"{_PARTS[part]}: {_TITLES.get(quantity, quantity)}")
+        for axes in grid[:-1].flat:
+            axes.set_xlabel("")
+        write_title(canvas, f"{title} (mean ± standard deviation of n runs)")
+        handles = {
+            text: handle for axes in grid.flat for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        canvas.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)))
+    return Path(path)
+
+
+def _draw(
+    axes: Any, epochs: NDArray[np.int64], values: NDArray[np.float64], name: str, colour: str, dashes: Any
+) -> None:
+    """Mean over runs [runs, epochs], and a band of one standard deviation where at least two runs have a value."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reached = np.sum(~np.isnan(values), axis=0)
+        mean = np.nansum(values, axis=0) / reached
+        spread = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / (reached - 1))
+    marker = "o" if len(epochs) == 1 else ""
+    axes.plot(epochs, mean, color=colour, linestyle=dashes, label=name, marker=marker, markersize=3)
+    if len(values) > 1:
+        axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+
+
+def _look(line: _Line) -> tuple[str, str, Any]:
+    """Text, colour and dashes of a line."""
+    if not line.quantity.startswith("f1_"):
+        return _PARTS[line.part], _PART_COLOURS[line.part], _DASHES[line.part]
+    label = line.quantity.removeprefix("f1_")
+    name = "Mean of lesions" if label == "lesions" else display_name(label)
+    return name, INK.get(label, "#000000"), "solid"
+
+
+def _finish(axes: Any, title: str) -> None:
+    axes.set_title(title[:1].upper() + title[1:], parse_math=False)
+    axes.set_xlabel("Epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+    axes.margins(x=0.02)
+    first, last = axes.get_xlim()
+    if last - first < 1:
+        axes.set_xlim(first - 0.5, last + 0.5)
+
+
+def _within_one(lines: Sequence[_Line]) -> bool:
+    """Scores from 0 to 1 are drawn on the whole scale, so that small differences look small."""
+    if lines[0].quantity == "loss":
+        return False
+    return all(np.nanmin(line.values) >= 0 and np.nanmax(line.values) <= 1 for line in lines)
+
+
+def _best_epoch(run: Table, monitor: str) -> int | None:
+    scored = [(value, row["epoch"]) for row in run if (value := _number(row.get(monitor))) == value]
+    if not scored:
+        return None
+    choose = min if monitor.endswith("/loss") else max
+    return int(_number(choose(scored, key=lambda pair: pair[0])[1]))
+
+
+def _note(runs: Sequence[Table], bests: Sequence[int], monitor: str) -> str:
+    part, _, quantity = monitor.partition("/")
+    name = f"{_PARTS.get(part, part).lower()} {_TITLES.get(quantity, quantity)}"
+    rule = f"{'lowest' if monitor.endswith('/loss') else 'highest'} {name}"
+    notes = []
+    if len(bests) == 1:
+        notes.append(f"Dotted line: best epoch {bests[0]} ({rule}).")
+    elif bests:
+        notes.append(f"Dotted lines: best epoch of each run ({rule}).")
+    if len({len(run) for run in runs}) > 1:
+        notes.append("Runs end at different epochs; each mean is over those that reached the epoch.")
+    return " ".join(notes)
+
+
+def _runs(tables: Any) -> list[Table]:
+    if isinstance(tables, str | Path):
+        return [_read(tables)]
+    if tables and isinstance(tables[0], Mapping):
+        return [tables]
+    return [_read(item) if isinstance(item, str | Path) else item for item in tables]
+
+
+def _read(path: str | Path) -> Table:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: curves cannot be read ({error}); give the curves.csv of a run") from error
+
+
+def _lines(runs: Sequence[Table]) -> tuple[NDArray[np.int64], list[_Line]]:
+    """Epochs [E] of all runs together, and what is drawn over them."""
+    if not runs or not all(runs):
+        raise DataError("curves: a table is empty; train at least one epoch")
+    numbers = [[_number(row.get("epoch")) for row in run] for run in runs]
+    if any(number != number for run in numbers for number in run):
+        raise DataError("curves: a row has no number in its column 'epoch'; give the curves.csv of a run")
+    epochs = np.array(sorted({int(number) for run in numbers for number in run}), np.int64)
+    lines = []
+    for column in dict.fromkeys(name for run in runs for row in run for name in row):
+        part, _, quantity = str(column).partition("/")
+        if part not in _PARTS or not quantity or quantity in _LEFT_OUT:
+            continue
+        values = np.full((len(runs), len(epochs)), np.nan)
+        for number, run in enumerate(runs):
+            places = np.searchsorted(epochs, np.array(numbers[number], np.int64))
+            values[number, places] = [_number(row.get(column)) for row in run]
+        if not np.isnan(values).all():
+            lines.append(_Line(part, quantity, values))
+    if not lines:
+        raise DataError("curves: no column such as train/loss or validation/loss; give the curves.csv of a run")
+    return epochs, lines
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")

@@ -1,0 +1,147 @@
+"""Anybody's own files, with a table and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from groundglass.case import Unit
+from groundglass.data import open_dataset, require_clean
+from tests.data.broken import pictures, table
+
+
+def kinds(dataset) -> list[str]:  # type: ignore[no-untyped-def]
+    return [defect.kind for defect in dataset.defects]
+
+
+def test_folders(tmp_path: Path) -> None:
+    dataset = open_dataset(pictures(tmp_path))
+    assert dataset.format == "manifest"
+    assert [case.id for case in dataset.cases] == ["a_1", "a_2", "b_1", "b_2"]
+    assert [case.patient for case in dataset.cases] == ["a", "a", "b", "b"]
+    assert dataset.patients == "from file names"
+    assert dataset.classes == ("background", "ground-glass", "consolidation", "lung")
+    assert dataset.unit is Unit.PICTURE
+    assert dataset.defects == ()
+    case = dataset.cases[0]
+    counts = np.bincount(case.labels().ravel())
+    assert counts.tolist() == [16 * 16 - 49, 4, 1, 49 - 5]
+    lung = case.lung()
+    assert lung is not None
+    assert lung.sum() == 49, "lesions are inside the lung"
+    assert require_clean(dataset) is not None
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (("a_1", "a-2", "b_1", "b_2"), ["a", "a", "b", "b"]),
+        (("000", "001", "002"), [None, None, None]),
+        (("p_1_x", "p_2_x", "q_1"), [None, None, None]),
+        (("a_b_1", "a_b_2", "c_1"), ["a_b", "a_b", None]),
+        (("slice_1", "slice_2"), ["slice", "slice"]),
+    ],
+)
+def test_patients_from_names(tmp_path: Path, names: tuple[str, ...], patients: list[str | None]) -> None:
+    dataset = open_dataset(pictures(tmp_path, names))
+    by_id = {case.id: case.patient for case in dataset.cases}
+    assert [by_id[name] for name in names] == patients
+    assert ("unknown-patients" in kinds(dataset)) == (None in patients)
+    assert ("one-patient" in kinds(dataset)) == (set(patients) == {"slice"})
+
+
+def test_more_images_without_masks(tmp_path: Path) -> None:
+    pictures(tmp_path, ("000", "001"))
+    (tmp_path / "test_images").mkdir()
+    Image.new("L", (16, 16)).save(tmp_path / "test_images" / "001.png")
+    dataset = open_dataset(tmp_path)
+    assert [case.id for case in dataset.cases] == ["images/000", "images/001"]
+    assert [(case.id, case.source) for case in dataset.test] == [("test_images/001", "test")]
+
+
+def test_a_table_with_paths_and_patients(tmp_path: Path) -> None:
+    pictures(tmp_path / "elsewhere")
+    (tmp_path / "set").mkdir()
+    path = tmp_path / "set" / "mine.csv"
+    path.write_text(
+        "\ufeffPatient;Image;Mask\np1;../elsewhere/images/a_1.png;../elsewhere/masks/a_1.png\n"
+        f"p1;{tmp_path}/elsewhere/images/a_2.png;\n"
+    )
+    dataset = open_dataset(path)
+    assert [case.patient for case in dataset.cases] == ["p1"]
+    assert [case.id for case in dataset.test] == ["a_2"]
+    assert dataset.patients == "given"
+    assert dataset.classes == ("background", "ground-glass", "consolidation")
+    assert require_clean(dataset) is not None
+
+
+def test_equal_names_keep_their_folders_but_not_the_path_to_them(tmp_path: Path) -> None:
+    for patient in ("p", "q"):
+        pictures(tmp_path / "far" / patient, ("ct",))
+    (tmp_path / "manifest.csv").write_text(f"image\n{tmp_path}/far/p/images/ct.png\nfar/q/images/ct.png\n")
+    assert [case.id for case in open_dataset(tmp_path).test] == ["p/images/ct", "q/images/ct"]
+
+
+def test_unused_columns_are_told(tmp_path: Path) -> None:
+    dataset = open_dataset(table(tmp_path, "image,masks\nimages/a_1.png,masks/a_1.png\n"))
+    assert "unknown-column" in kinds(dataset)
+    assert len(dataset.test) == 1
+
+
+def test_lungs_alone_are_labels(tmp_path: Path) -> None:
+    dataset = open_dataset(table(tmp_path, "patient,image,lung\np,images/a_1.png,lungs/a_1.png\n"))
+    assert dataset.classes == ("background", "lung")
+    assert set(np.unique(dataset.cases[0].labels())) == {0, 3}
+
+
+def test_settings_name_values_and_unit(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    Image.new("L", (16, 16), 255).save(tmp_path / "masks" / "a_1.png")
+    (tmp_path / "dataset.yaml").write_text("labels: {1: lesion, 2: lesion, 255: lesion}\nunit: hu\n")
+    dataset = open_dataset(tmp_path)
+    assert dataset.classes == ("background", "lung", "lesion")
+    assert dataset.unit is Unit.HU
+    assert set(np.unique(dataset.case("a_1").labels())) == {5}
+    assert require_clean(dataset) is not None
+
+
+@pytest.mark.parametrize("kind", ["npy", "nii.gz"])
+def test_a_stack_gives_a_case_a_slice(tmp_path: Path, kind: str) -> None:
+    volume = np.random.default_rng(0).integers(-1000, 400, (3, 5, 4)).astype(np.int16)
+    mask = (np.arange(60).reshape(3, 5, 4) % 3).astype(np.uint8)
+    for name, array in (("ct", volume), ("ct_mask", mask)):
+        if kind == "npy":
+            np.save(tmp_path / f"{name}.npy", array)
+        else:
+            nib.save(nib.Nifti1Image(array.T, np.diag([-1.0, -2.0, 5.0, 1.0])), tmp_path / f"{name}.nii.gz")
+    (tmp_path / "manifest.csv").write_text(f"image,mask\nct.{kind},ct_mask.{kind}\n")
+    dataset = open_dataset(tmp_path)
+    assert [case.id for case in dataset.cases] == ["ct/000", "ct/001", "ct/002"]
+    assert [case.row for case in dataset.cases] == [0, 1, 2]
+    assert {case.group for case in dataset.cases} == {"ct"}
+    assert {case.unit for case in dataset.cases} == {Unit.HU}
+    assert np.array_equal(np.stack([case.image() for case in dataset.cases]), volume)
+    assert np.array_equal(np.stack([case.labels() for case in dataset.cases]), mask)
+    if kind == "nii.gz":
+        assert dataset.cases[0].geometry.spacing_mm == (2.0, 1.0)
+
+
+def test_mixed_units_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    np.save(tmp_path / "hu.npy", np.linspace(-1000, 400, 64).reshape(8, 8))
+    (tmp_path / "manifest.csv").write_text("image\nimages/a_1.png\nhu.npy\n")
+    dataset = open_dataset(tmp_path)
+    assert "mixed-units" in kinds(dataset)
+    assert [case.unit for case in dataset.test] == [Unit.PICTURE, Unit.HU]
+
+
+def test_other_files_are_ignored_aloud(tmp_path: Path) -> None:
+    (pictures(tmp_path) / "images" / "Thumbs.db").write_bytes(b"")
+    (tmp_path / "images" / ".hidden").write_bytes(b"")
+    defects = open_dataset(tmp_path).defects
+    assert [(d.kind, d.severity) for d in defects] == [("ignored-files", "warning")]
+    assert "Thumbs.db" in defects[0].message

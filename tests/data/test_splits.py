@@ -1,0 +1,192 @@
+"""Splits: whole groups, every case once, lesion on both sides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from groundglass.case import Case, Unit
+from groundglass.data import Split, explicit, holdout, kfold
+from groundglass.errors import RecipeError
+
+
+def make(groups: list[int], source: str = "s") -> list[Case]:
+    """One case for each entry, of the patient with that number."""
+    return [
+        Case(
+            f"{source}/{i:03d}",
+            source,
+            "f",
+            (2, 2),
+            Unit.HU,
+            lambda: np.zeros((2, 2), np.float32),
+            patient=f"{source}{g}",
+        )
+        for i, g in enumerate(groups)
+    ]
+
+
+def singles(count: int, source: str = "s") -> list[Case]:
+    return make(list(range(count)), source)
+
+
+def group_of(cases: list[Case]) -> dict[str, str]:
+    return {case.id: case.group for case in cases}
+
+
+members = st.lists(st.integers(0, 9), min_size=5, max_size=60).filter(lambda g: len(set(g)) >= 3)
+
+
+def lesions(cases: list[Case], seed: int) -> dict[str, float]:
+    shares = np.random.default_rng(seed).gamma(0.5, 0.1, len(cases))
+    return {case.id: float(share) for case, share in zip(cases, shares, strict=True)}
+
+
+@given(groups=members, fraction=st.floats(0.05, 0.95), seed=st.integers(0, 2**32))
+def test_holdout_is_a_partition_into_whole_groups(groups: list[int], fraction: float, seed: int) -> None:
+    cases = make(groups)
+    split = holdout(cases, fraction, seed, lesion=lesions(cases, 0))
+    assert sorted(split.train + split.validation) == [case.id for case in cases]
+    owner = group_of(cases)
+    assert {owner[i] for i in split.train}.isdisjoint(owner[i] for i in split.validation)
+    assert split.train
+    assert split.validation
+    turned = holdout(cases[::-1], fraction, seed, lesion=lesions(cases, 0))
+    assert set(turned.validation) == set(split.validation), "the order of the files does not matter"
+
+
+@given(groups=members, n=st.integers(2, 3), seed=st.integers(0, 2**32))
+def test_every_fold_validates_each_case_once(groups: list[int], n: int, seed: int) -> None:
+    cases = make(groups)
+    owner = group_of(cases)
+    folds = [kfold(cases, n, k, seed, lesion=lesions(cases, 1)) for k in range(1, n + 1)]
+    assert sorted(i for fold in folds for i in fold.validation) == [case.id for case in cases]
+    for k, fold in enumerate(folds, start=1):
+        assert fold.fold == f"{k}/{n}"
+        assert fold.validation
+        assert sorted(fold.train + fold.validation) == [case.id for case in cases]
+        assert {owner[i] for i in fold.train}.isdisjoint(owner[i] for i in fold.validation)
+
+
+@given(seed=st.integers(0, 2**32), n=st.sampled_from([2, 4, 5]))
+def test_folds_share_cases_and_lesion_fairly(seed: int, n: int) -> None:
+    cases = singles(100)
+    lesion = lesions(cases, seed)
+    parts = [kfold(cases, n, k, seed, lesion=lesion).validation for k in range(1, n + 1)]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 4
+    loads = [sum(lesion[i] for i in part) for part in parts]
+    fair = sum(loads) / n
+    assert max(loads) <= max(1.25 * fair, max(lesion.values()) + 0.1 * fair)
+    assert min(loads) >= 0.75 * fair - max(lesion.values()) / n
+
+
+@given(seed=st.integers(0, 2**32), fraction=st.sampled_from([0.1, 0.24, 0.5]))
+def test_holdout_takes_its_part(seed: int, fraction: float) -> None:
+    cases = singles(100)
+    lesion = lesions(cases, seed)
+    validation = holdout(cases, fraction, seed, lesion=lesion).validation
+    assert len(validation) == pytest.approx(100 * fraction, abs=6)
+    assert sum(lesion[i] for i in validation) == pytest.approx(fraction * sum(lesion.values()), rel=0.5)
+
+
+def test_the_seed_decides_and_the_order_of_files_does_not() -> None:
+    cases = singles(40)
+    first = holdout(cases, 0.25, 1)
+    assert first == holdout(cases, 0.25, 1)
+    assert set(first.validation) == set(holdout(cases[::-1], 0.25, 1).validation)
+    assert len({holdout(cases, 0.25, seed).validation for seed in range(5)}) == 5
+
+
+def test_which_sources_validate_and_train() -> None:
+    cases = singles(20, "a") + singles(30, "b") + singles(5, "c")
+    split = holdout(cases, 0.5, 0, validation_sources=["a"], train_sources=["a", "b"])
+    assert {i[0] for i in split.validation} == {"a"}
+    assert {i[0] for i in split.train} == {"a", "b"}
+    assert len(split.validation) == 10
+    assert sum(i[0] == "b" for i in split.train) == 30
+    only_b = holdout(cases, 0.5, 0, validation_sources=["a"], train_sources=["b"])
+    assert {i[0] for i in only_b.train} == {"b"}
+
+
+def test_a_patient_of_two_sources_does_not_validate_for_one() -> None:
+    shared = [
+        Case(i, i[0], "f", (2, 2), Unit.HU, lambda: np.zeros((2, 2), np.float32), patient=p)
+        for i, p in (("a/1", "x"), ("b/1", "x"), ("a/2", "y"), ("a/3", "z"))
+    ]
+    for seed in range(5):
+        assert "a/1" not in holdout(shared, 0.5, seed, validation_sources=["a"]).validation
+
+
+def test_test_cases_stay_away() -> None:
+    cases = singles(30)
+    away = holdout(cases, 0.2, 7).validation
+    for k in range(1, 4):
+        fold = kfold(cases, 3, k, 7, test=away)
+        assert fold.test == away
+        assert not set(away) & {*fold.train, *fold.validation}
+    with pytest.raises(RecipeError, match="divide the group 's0'"):
+        kfold(make([0, 0, 1, 1, 2]), 2, 1, 0, test=["s/000"])
+
+
+def test_explicit_rows() -> None:
+    cases = singles(30, "medseg") + make([0] * 5 + [1] * 5, "radio")
+    split = explicit(cases, {"medseg": "0..23"})
+    assert split.validation == tuple(f"medseg/{i:03d}" for i in range(24))
+    assert len(split.train) == 6 + 10
+    assert explicit(cases, {"medseg": " 0, 2,5..6"}).validation == (
+        "medseg/000",
+        "medseg/002",
+        "medseg/005",
+        "medseg/006",
+    )
+    assert len(explicit(cases, {"radio": "5..9"}, train_sources=["radio"]).train) == 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ({"medseg": "0..30"}, "its last row is 29"),
+        ({"medsg": "0"}, "did you mean 'medseg'"),
+        ({"medseg": ""}, "cannot be read"),
+        ({"medseg": "a..b"}, "cannot be read"),
+        ({"medseg": "3.."}, "cannot be read"),
+        ({"medseg": "-1"}, "cannot be read"),
+        ({"medseg": "9..3"}, "runs backwards"),
+        ({"medseg": "0..99999999999999999"}, "cannot be read"),
+        ({"radio": "0..2"}, "divide the group 'radio0'"),
+        ({"medseg": "0..29", "radio": "0..9"}, "no case is left to train on"),
+    ],
+)
+def test_rows_that_cannot_be(rows: dict[str, str], says: str) -> None:
+    cases = singles(30, "medseg") + make([0] * 5 + [1] * 5, "radio")
+    with pytest.raises(RecipeError, match=says):
+        explicit(cases, rows)
+
+
+def test_what_cannot_be_split() -> None:
+    with pytest.raises(RecipeError, match="5 parts need 5 groups"):
+        kfold(make([0, 0, 1, 1, 2, 2, 3]), 5, 1, 0)
+    with pytest.raises(RecipeError, match="2 parts need 2 groups"):
+        holdout(make([0] * 9), 0.2, 0)
+    for fraction in (0, 1, -0.1, float("nan")):
+        with pytest.raises(RecipeError, match="not between 0 and 1"):
+            holdout(singles(9), fraction, 0)
+    for n, k in ((5, 0), (5, 6), (1, 1)):
+        with pytest.raises(RecipeError, match="does not exist"):
+            kfold(singles(9), n, k, 0)
+    with pytest.raises(RecipeError, match="no labelled source 'x'"):
+        holdout(singles(9), 0.5, 0, validation_sources=["x"])
+
+
+@pytest.mark.parametrize("sides", [(("a",), ("a",), ()), (("a", "a"), ("b",), ()), (("a",), ("b",), ("b",))])
+def test_no_case_on_two_sides(sides: tuple[tuple[str, ...], ...]) -> None:
+    with pytest.raises(ValidationError, match="more than once"):
+        Split(kind="holdout", seed=0, train=sides[0], validation=sides[1], test=sides[2])
+
+
+def test_a_split_survives_json() -> None:
+    split = kfold(singles(10), 5, 2, 3)
+    assert Split.model_validate_json(split.model_dump_json()) == split
