@@ -59,16 +59,17 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write JSON atomically; NaN and infinity become null, so that every reader accepts the file."""
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain values with NaN and infinity as None, for JSON."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

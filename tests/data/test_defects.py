@@ -14,7 +14,7 @@ from PIL import Image
 from groundglass.data import Scan, open_dataset, require_clean, scan
 from groundglass.data.dataset import Defect
 from groundglass.errors import DataError
-from tests.data.broken import kaggle, pictures
+from tests.data.small import kaggle, pictures
 
 
 def edit(folder: Path, name: str, place: object, value: object) -> None:

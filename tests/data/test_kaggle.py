@@ -16,7 +16,7 @@ from groundglass.data import open_dataset, require_clean
 from groundglass.data.kaggle import CHANNELS
 from groundglass.data.masks import decode_one_hot
 from groundglass.labels import BY_NAME, PRECEDENCE
-from tests.data.broken import kaggle, one_hot
+from tests.data.small import kaggle, one_hot
 
 
 def kinds(dataset) -> list[str]:  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from groundglass.case import Unit
 from groundglass.data import open_dataset, require_clean
-from tests.data.broken import pictures, table
+from tests.data.small import pictures, table
 
 
 def kinds(dataset) -> list[str]:  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from groundglass.case import Unit
 from groundglass.data import open_dataset, require_clean
 from groundglass.labels import BY_NAME
-from tests.data.broken import medseg_nifti
+from tests.data.small import medseg_nifti
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from groundglass.case import Unit
 from groundglass.errors import DataError
 from groundglass.scans.arrays import guess_unit, read_npy
-from tests.data.broken import Trap, npy_header
+from tests.data.small import Trap, npy_header
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", ">i2", "float16", "float32", "float64"])

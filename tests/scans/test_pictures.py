@@ -13,7 +13,7 @@ from PIL import Image
 
 from groundglass.errors import DataError
 from groundglass.scans.pictures import MAX_PIXELS, picture_header, read_mask_picture, read_picture
-from tests.data.broken import png_bomb
+from tests.data.small import png_bomb
 
 GREY = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from groundglass.errors import DataError
 from groundglass.files import WriteError, write_csv
 from groundglass.show.colours import INK, SERIES, rgb
-from groundglass.show.curves import compare_curves, curves
+from groundglass.show.curves import best_epoch, compare_curves, curves
 from groundglass.show.statistics import confusion_matrix, histograms, metric_intervals, row_percentages
 
 NAMES = ("background", "ground-glass", "consolidation")
@@ -130,12 +130,16 @@ def test_curves_of_a_table_and_of_its_file_are_the_same(tmp_path: Path) -> None:
     assert np.abs(pictures[0] - pictures[1]).max() < 8
 
 
-def test_the_best_epoch_moves_with_what_is_watched(tmp_path: Path) -> None:
-    rows = epochs()
+def test_the_best_epoch_is_the_lowest_loss_and_the_highest_score(tmp_path: Path) -> None:
+    rows = epochs(5)
     rows[1]["validation/loss"] = 0.01
-    second = curves(rows, tmp_path / "a.png").read_bytes()
-    assert second != curves(rows, tmp_path / "b.png", monitor="validation/miou").read_bytes()
-    curves(rows, tmp_path / "c.png", monitor="not/there")
+    rows[3]["validation/loss"] = float("nan")
+    rows[2]["validation/miou"] = 0.99
+    assert best_epoch(rows) == 2
+    assert best_epoch(rows, "validation/miou") == 3
+    assert best_epoch(rows, "validation/f1_lesions") == 1
+    assert best_epoch(rows, "not/there") is None
+    curves(rows, tmp_path / "unmarked.png", monitor="not/there")
 
 
 def test_runs_of_different_length_and_gaps_are_drawn_together(tmp_path: Path) -> None:

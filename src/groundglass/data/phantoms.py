@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -120,15 +120,24 @@ def _case(seed: int, number: int, index: int, labelled: bool) -> Case:
 
 
 def _image(seed: int, number: int, index: int) -> Floats:
-    return draw(seed, number, index).hu
+    return _drawn(seed, number, index).hu
 
 
 def _labels(seed: int, number: int, index: int) -> Decoded:
-    return Decoded(draw(seed, number, index).labels)
+    return Decoded(_drawn(seed, number, index).labels)
 
 
 def _lung(seed: int, number: int, index: int) -> Mask:
-    return draw(seed, number, index).lung
+    return _drawn(seed, number, index).lung
+
+
+@lru_cache(maxsize=256)  # about 100 MB
+def _drawn(seed: int, number: int, index: int) -> PhantomSlice:
+    """A slice drawn once for image, labels and lung; its arrays are shared, so they cannot be written to."""
+    drawn = draw(seed, number, index)
+    for array in (drawn.hu, drawn.labels, drawn.lung):
+        array.setflags(write=False)
+    return drawn
 
 
 # --- one slice -----------------------------------------------------------------------------------------------------

@@ -226,11 +226,9 @@ def _deal(groups: list[_Group], parts: NDArray[np.float64], seed: int) -> list[l
     weights = np.array([[len(group.cases), group.lesion] for group in groups], float)
     totals = weights.sum(axis=0)
     weights /= np.where(totals > 0, totals, 1)
-    random = np.random.default_rng(seed)
-    jitter = random.uniform(1 - JITTER, 1 + JITTER, len(groups))
-    # Heaviest first; the shuffle decides between equals, which are many where nothing is known of lesions.
-    shuffled = random.permutation(len(groups))
-    order = shuffled[np.argsort(-(weights.sum(axis=1) * jitter)[shuffled], kind="stable")]
+    # Heaviest first; the jitter also shuffles equals, which are many where nothing is known of lesions.
+    jitter = np.random.default_rng(seed).uniform(1 - JITTER, 1 + JITTER, len(groups))
+    order = np.argsort(-weights.sum(axis=1) * jitter)
     loads = np.zeros((len(parts), 2))
     sides: list[list[_Group]] = [[] for _ in parts]
     for place in order:

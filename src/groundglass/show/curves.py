@@ -72,7 +72,7 @@ def curves(
     panels = list(dict.fromkeys(line.panel for line in lines))
     columns = min(3, len(panels))
     rows = ceil(len(panels) / columns)
-    bests = [best for best in (_best_epoch(run, monitor) for run in runs) if best is not None]
+    bests = [best for best in (best_epoch(run, monitor) for run in runs) if best is not None]
     if len(runs) > 1:
         title = f"{title} (mean ± standard deviation of n = {len(runs)} runs)"
     with figure(path, max(3.6, 2.45 * columns), 0.6 + 2.1 * rows) as canvas:
@@ -126,6 +126,15 @@ def compare_curves(
     return Path(path)
 
 
+def best_epoch(run: Table, monitor: str = "validation/loss") -> int | None:
+    """The epoch with the lowest loss, or the highest of any other column; the first of equals, None without values."""
+    scored = [(value, row["epoch"]) for row in run if (value := _number(row.get(monitor))) == value]
+    if not scored:
+        return None
+    choose = min if monitor.endswith("/loss") else max
+    return int(_number(choose(scored, key=lambda pair: pair[0])[1]))
+
+
 def _draw(
     axes: Any, epochs: NDArray[np.int64], values: NDArray[np.float64], name: str, colour: str, dashes: Any
 ) -> None:
@@ -164,14 +173,6 @@ def _within_one(lines: Sequence[_Line]) -> bool:
     if lines[0].quantity == "loss":
         return False
     return all(np.nanmin(line.values) >= 0 and np.nanmax(line.values) <= 1 for line in lines)
-
-
-def _best_epoch(run: Table, monitor: str) -> int | None:
-    scored = [(value, row["epoch"]) for row in run if (value := _number(row.get(monitor))) == value]
-    if not scored:
-        return None
-    choose = min if monitor.endswith("/loss") else max
-    return int(_number(choose(scored, key=lambda pair: pair[0])[1]))
 
 
 def _note(runs: Sequence[Table], bests: Sequence[int], monitor: str) -> str:

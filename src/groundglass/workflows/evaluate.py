@@ -16,7 +16,7 @@ from groundglass.data.opening import open_dataset, require_clean
 from groundglass.errors import RunError
 from groundglass.files import write_csv, write_json
 from groundglass.measure.counts import CaseCounts, count
-from groundglass.measure.summary import CASE_COLUMNS, NEGATIVE_COLUMNS, ROW_COLUMNS, Summary, summarise
+from groundglass.measure.summary import CASE_COLUMNS, ROW_COLUMNS, Summary, summarise
 from groundglass.model.decide import decide
 from groundglass.model.predict import Model, Tta, mean_thresholds, probabilities
 from groundglass.run import Run
@@ -170,5 +170,6 @@ def _write_tables(
     }
     write_csv(folder / "cases.csv", CASE_COLUMNS, summary.per_case_rows())
     write_csv(folder / "summary.csv", ROW_COLUMNS, summary.rows())
-    write_csv(folder / "negatives.csv", NEGATIVE_COLUMNS, [row.to_dict() for row in summary.negatives])
+    negatives = [row.to_dict() for row in summary.negatives]
+    write_csv(folder / "negatives.csv", list(negatives[0]), negatives)
     write_json(folder / "summary.json", {**about, **summary.to_dict()})
