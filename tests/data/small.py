@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from groundglass.data.phantoms import draw
+
 
 def one_hot(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """[N, H, W] of channel numbers -> int8 [N, H, W, 4]."""
@@ -45,6 +47,22 @@ def kaggle(
         (folder / "radiopaedia_slices.csv").write_text(
             "volume,slice,ground_glass_px,consolidation_px,class_known\n" + rows
         )
+    return folder
+
+
+def drawn_kaggle(folder: Path, side: int = 64) -> Path:
+    """The competition's layout with drawn chests, seven patients of six slices: a network can learn from them."""
+    folder.mkdir(parents=True)
+    for name, patients in (("medseg", (1, 2)), ("radiopedia", (3, 4, 5, 6)), ("test", (7,))):
+        slices = [draw(0, patient, k, size=side) for patient in patients for k in range(6)]
+        labels = np.stack([drawing.labels for drawing in slices])
+        images = np.stack([drawing.hu for drawing in slices])[..., None]
+        if name == "test":
+            np.save(folder / "test_images_medseg.npy", images)
+        else:
+            np.save(folder / f"images_{name}.npy", images)
+            np.save(folder / f"masks_{name}.npy", one_hot(np.array([3, 0, 1, 2])[labels]))
+    (folder / "radiopaedia_slices.csv").write_text("volume\n" + "".join(f"{row // 6}\n" for row in range(24)))
     return folder
 
 

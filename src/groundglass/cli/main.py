@@ -16,7 +16,6 @@ from groundglass.errors import GroundglassError
 app = typer.Typer(
     name="groundglass",
     help="Segment COVID-19 findings in chest images, and measure them honestly. Research software, not a medical device.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -34,12 +33,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard out
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+) -> None:
     if version:
         from importlib.metadata import version as installed
 
         typer.echo(installed("groundglass"))
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command(epilog="Example: groundglass check data/covid-segmentation")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from groundglass.measure.summary import ANY_LESION
 from groundglass.show.tables import print_table
-from groundglass.workflows.check import Report
-from groundglass.workflows.evaluate import Evaluation
+
+if TYPE_CHECKING:  # only named in signatures; with Matplotlib behind them they would delay every command
+    from groundglass.workflows.check import Report
+    from groundglass.workflows.evaluate import Evaluation
 
 # Of each kind of defect so many are shown; all are in the JSON report.
 _SHOWN = 3
@@ -26,7 +28,7 @@ def print_check(report: Report) -> None:
         ["sources", _counts(facts["sources"])],
         ["patients", _patients(facts)],
         ["shapes", _counts(facts["shapes"])],
-        ["intensities", f"{facts['unit']}, {report.scan.minimum:g} to {report.scan.maximum:g}"],
+        ["intensities", _intensities(report)],
         ["with lesion", f"{sum(share > 0 for share in report.scan.lesion.values())} cases"],
     ]
     print_table(["what", "value"], rows, report.dataset.location)
@@ -41,6 +43,11 @@ def print_check(report: Report) -> None:
             if len(found) > _SHOWN:
                 typer.echo(f"{name} {kind}: and {len(found) - _SHOWN} more (all with --json)")
     typer.echo(f"{len(report.errors)} errors, {len(report.warnings)} warnings")
+
+
+def _intensities(report: Report) -> str:
+    low, high = report.scan.minimum, report.scan.maximum
+    return "none could be read" if low is None or high is None else f"{report.dataset.unit}, {low:g} to {high:g}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

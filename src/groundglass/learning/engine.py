@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -36,7 +38,9 @@ def model_of(run: Run, device: str = "auto") -> Model:
     path = run.need_weights()
     device = choose_device(device)
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders aloud about files that it then refuses
+            kept = torch.load(path, map_location="cpu", weights_only=True)
         version, weights = kept["format_version"], kept["weights"]
     except Exception as error:  # torch has many exceptions for a damaged file
         raise RunError(f"{path}: cannot be read as weights ({str(error).splitlines()[0][:100]})") from None

@@ -167,7 +167,8 @@ def schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, steps_per_epoch: 
             optimiser,
             max_lr=recipe.optimiser.learning_rate,
             total_steps=moves + 1,
-            pct_start=rule.warmup,
+            # At least one move up: a warm-up of exactly none makes the scheduler divide by zero.
+            pct_start=max(rule.warmup, 2 / (moves + 1)),
             cycle_momentum=isinstance(recipe.optimiser, Adam),
         )
     if isinstance(rule, Cosine):

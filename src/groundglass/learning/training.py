@@ -72,8 +72,8 @@ def fit(
     run.manifest.environment["device"] = f"{device} {precision}"
     run.save()
     starting(run)
-    trainer = _trainer(recipe, device, precision, keeper)
     with _quiet():
+        trainer = _trainer(recipe, device, precision, keeper)
         try:
             trainer.fit(learner, batches, checks, ckpt_path=str(run.last) if resume else None, weights_only=True)
         except SystemExit:

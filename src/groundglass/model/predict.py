@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundglass.case import Unit
-from groundglass.errors import RunError
+from groundglass.errors import RecipeError, RunError
 from groundglass.labels import LabelSet
 from groundglass.model.decide import decide
 from groundglass.model.prepare import Preparation, clip01, restore, scale, shrink
@@ -62,6 +62,12 @@ def segment(
     and mean thresholds."""
     p = probabilities(models, image, unit, tta)
     return models[0].labels.decode(decide(p, models[0].labels, mean_thresholds(models))), p
+
+
+def check_tta(tta: str) -> None:
+    """Raise `RecipeError` unless `tta` is a known test-time augmentation."""
+    if tta not in get_args(Tta):
+        raise RecipeError(f"--tta {tta}: choose {' or '.join(get_args(Tta))}")
 
 
 def check_together(models: Sequence[Model]) -> None:

@@ -113,7 +113,8 @@ def statistics(values: NDArray[np.float64], percentiles: tuple[float, float]) ->
 def _resize(x: Pixels, shape: tuple[int, int], how: Image.Resampling) -> Pixels:
     if x.shape == shape:
         return x
-    return np.asarray(Image.fromarray(np.ascontiguousarray(x)).resize((shape[1], shape[0]), how))
+    # A copy: what Pillow shows of its own memory cannot be written to, and torch warns of such arrays.
+    return np.array(Image.fromarray(np.ascontiguousarray(x)).resize((shape[1], shape[0]), how))
 
 
 def _place(x: Pixels, fit: Fit, size: int) -> Pixels:

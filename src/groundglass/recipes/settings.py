@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from groundglass.errors import nearest
 from groundglass.labels import LABEL_SETS, label_set
@@ -17,7 +17,25 @@ from groundglass.registry import ARCHITECTURES, LOSSES, is_own_code
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Percentage = Annotated[float, Field(ge=0, le=100)]
 Interval = tuple[float, float]
+
+
+def _ascending(value: Interval) -> Interval:
+    if value[0] >= value[1]:
+        raise ValueError(f"the lower bound {value[0]:g} must lie below the upper bound {value[1]:g}")
+    return value
+
+
+# Bounds that a value is drawn between may be equal: then nothing is drawn.
+def _not_descending(value: Interval) -> Interval:
+    if value[0] > value[1]:
+        raise ValueError(f"the lower bound {value[0]:g} must not lie above the upper bound {value[1]:g}")
+    return value
+
+
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_not_descending)]
 
 
 class Strict(BaseModel):
@@ -59,7 +77,7 @@ class Standardise(Strict):
     """(x - mean) / std, over the training values between two percentiles (of `sources`; null: all that train)."""
 
     name: Literal["standardise"]
-    percentiles: Interval = (5.0, 95.0)
+    percentiles: Annotated[tuple[Percentage, Percentage], AfterValidator(_ascending)] = (5.0, 95.0)
     sources: tuple[str, ...] | None = None
 
 
@@ -78,16 +96,9 @@ class Symmetric(Strict):
 class Intensity(Strict):
     """`clip_hu` bounds the intensities; `picture_window_hu` is the window that 0..255 of a picture stands for."""
 
-    clip_hu: Interval
+    clip_hu: Annotated[Interval, AfterValidator(_ascending)]
     scale: Annotated[Standardise | Unit | Symmetric, Field(discriminator="name")]
-    picture_window_hu: Interval = (-1000.0, 400.0)
-
-    @field_validator("clip_hu", "picture_window_hu")
-    @classmethod
-    def _ordered(cls, value: Interval) -> Interval:
-        if value[0] >= value[1]:
-            raise ValueError(f"the lower bound {value[0]:g} must lie below the upper bound {value[1]:g}")
-        return value
+    picture_window_hu: Annotated[Interval, AfterValidator(_ascending)] = (-1000.0, 400.0)
 
 
 # --- augmentation ----------------------------------------------------------------------------------------------------
@@ -120,7 +131,7 @@ class Gamma(Step):
     """x -> x ** g, log g uniform between the logarithms of the two bounds."""
 
     name: Literal["gamma"]
-    range: Interval = (0.7, 1.4)
+    range: Range = (0.7, 1.4)
 
 
 class Noise(Step):
@@ -147,14 +158,14 @@ class Crop(Step):
     """A window with sides of a uniform share in `scale` of the image, anywhere inside it, resized to the full size."""
 
     name: Literal["crop"]
-    scale: Interval = (0.75, 1.0)
+    scale: Annotated[tuple[Share, Share], AfterValidator(_not_descending)] = (0.75, 1.0)
 
 
 class Scale(Step):
     """Zoom around the centre by a uniform factor; below 1 the image shrinks and the border is padded."""
 
     name: Literal["scale"]
-    range: Interval = (0.9, 1.1)
+    range: Range = (0.9, 1.1)
 
 
 class Shift(Step):
@@ -202,10 +213,19 @@ class Architecture(BaseModel):
         if self.name not in ARCHITECTURES:
             raise ValueError(f"unknown architecture '{self.name}'; {nearest(self.name, ARCHITECTURES)}")
         known = ARCHITECTURES[self.name].knobs
-        for knob in self.knobs:
+        for knob, value in self.knobs.items():
             if knob not in known:
                 raise ValueError(f"architecture '{self.name}' has no knob '{knob}'; {nearest(knob, known)}")
+            _check_kind(knob, value, known[knob])
         return self
+
+
+def _check_kind(knob: str, value: Any, default: Any) -> None:
+    """A knob takes what its default is: true or false, a positive whole number, or a name."""
+    kinds = {bool: "true or false", int: "a whole number above 0", str: "a name"}
+    kind = type(default)
+    if type(value) is not kind or (kind is int and value < 1):
+        raise ValueError(f"{knob} should be {kinds[kind]}, such as {default}, not {value!r}")
 
 
 class LossTerm(Strict):
@@ -299,7 +319,7 @@ class Thresholds(Strict):
     training; or given per class name."""
 
     name: Literal["thresholds"]
-    values: Literal["tuned"] | dict[str, Fraction] = "tuned"
+    values: Literal["tuned"] | dict[str, Share] = "tuned"
 
 
 class Recipe(Strict):
@@ -341,6 +361,9 @@ class Recipe(Strict):
         for name in named:
             if name not in chosen.classes:
                 raise ValueError(f"label set '{self.labels}' has no class '{name}'; {nearest(name, chosen.classes)}")
+        depth = self.architecture.knobs.get("depth", 0) if not is_own_code(self.architecture.name) else 0
+        if self.image_size % 2**depth:
+            raise ValueError(f"image_size {self.image_size} cannot be halved {depth} times (architecture.depth)")
         watched = [self.checkpoint.metric]
         watched += [self.early_stopping.metric] if self.early_stopping else []
         watched += [self.schedule.metric] if isinstance(self.schedule, Plateau) else []

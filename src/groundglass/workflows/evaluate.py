@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,12 +13,12 @@ from groundglass.case import Case
 from groundglass.data.dataset import Dataset
 from groundglass.data.defects import Scan
 from groundglass.data.opening import open_dataset, require_clean
-from groundglass.errors import RunError
+from groundglass.errors import RecipeError, RunError
 from groundglass.files import write_csv, write_json
 from groundglass.measure.counts import CaseCounts, count
 from groundglass.measure.summary import CASE_COLUMNS, ROW_COLUMNS, Summary, summarise
 from groundglass.model.decide import decide
-from groundglass.model.predict import Model, Tta, mean_thresholds, probabilities
+from groundglass.model.predict import Model, Tta, check_tta, mean_thresholds, probabilities
 from groundglass.run import Run
 from groundglass.show.progress import progress, say
 from groundglass.workflows.extras import need_train
@@ -57,11 +57,15 @@ def evaluate(
     Raises `RunError` for runs that are no folds of one recipe, `DataError`, `RecipeError`.
     """
     need_train()
+    if part not in get_args(Part):
+        raise RecipeError(f"--part {part}: choose {', '.join(get_args(Part))}")
+    check_tta(tta)
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     check_folds(opened)
     from groundglass.learning.engine import model_of
 
     dataset = open_dataset(data)
+    require_clean(dataset, pixels=False)
     check_classes(opened[0].recipe, dataset)
     with progress("Checking every image and mask") as bar:
         scan = require_clean(dataset, progress=bar)

@@ -102,7 +102,7 @@ def _panel(models: Sequence[Model], case: Case, tta: Tta, dice: float) -> sheets
         image=to_hu(case.image(), case.unit, models[0].preparation.intensity),
         labels=labels.decode(labels.encode(case.labels())),
         prediction=labels.decode(decide(p, labels, thresholds)),
-        title=f"{case.id}\nlesion Dice {dice:.2f}" if dice == dice else case.id,
+        title=f"{case.id}, lesion Dice {dice:.2f}" if dice == dice else case.id,
         spacing_mm=(spacing[-2], spacing[-1]) if spacing else None,
         predicted_masks=masks,
     )

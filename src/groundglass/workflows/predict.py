@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from groundglass.case import Unit
 from groundglass.errors import DataError, RecipeError, RunError
 from groundglass.files import write_csv
-from groundglass.model.predict import Model, Tta, segment
+from groundglass.model.predict import Model, Tta, check_tta, segment
 from groundglass.run import Run
 from groundglass.scans.slices import PICTURES, SliceFile, open_slices, read_image_slice, sample_unit, stem_of, suffix_of
 from groundglass.show.progress import progress
@@ -46,6 +46,7 @@ def predict(
     if not chosen:
         raise RunError("name at least one run")
     forced = _unit(unit)
+    check_tta(tta)
     files = [(path, open_slices(path)) for path in find_inputs(inputs)]
     _check_stems([path for path, _ in files])
     units = [forced or header.unit or _known_unit(path, header) for path, header in files]
@@ -84,7 +85,11 @@ class _Answers:
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         classes = self.models[0].labels
         for index in range(self.header.count):
-            labels, p = segment(self.models, read_image_slice(self.path, index), self.unit, self.tta)
+            image = read_image_slice(self.path, index)
+            broken = image.size - np.count_nonzero(np.isfinite(image))
+            if broken:
+                raise DataError(f"{self.path} row {index}: {broken} pixels are not a number or infinite; repair the image")
+            labels, p = segment(self.models, image, self.unit, self.tta)
             shares = {name: float(np.mean(labels == classes.decode(np.array([i]))[0])) for i, name in enumerate(classes.classes)}
             self.areas.append({"file": self.path.name, "slice": index, **shares})
             self.bar(len(self.areas))

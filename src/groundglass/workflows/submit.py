@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundglass.case import Case
-from groundglass.data.opening import open_dataset
+from groundglass.data.opening import open_dataset, require_clean
 from groundglass.errors import DataError, RecipeError, RunError
-from groundglass.model.predict import Tta, segment
+from groundglass.labels import LABELS
+from groundglass.model.predict import Tta, check_tta, segment
 from groundglass.run import Run
 from groundglass.scans.slices import open_slices, read_mask_slice
 from groundglass.show.progress import progress
@@ -34,7 +36,10 @@ def submit(
     `groundglass predict` writes them. Raises `DataError` when there are no test images or a mask is missing,
     `RecipeError` when the runs do not tell ground-glass and consolidation apart.
     """
-    cases = [case for case in open_dataset(data).test if case.source == SOURCE]
+    check_tta(tta)
+    dataset = open_dataset(data)
+    require_clean(replace(dataset, cases=()))
+    cases = [case for case in dataset.test if case.source == SOURCE]
     if not cases:
         raise DataError(f"{data}: has no test images (test_images_medseg.npy) to submit")
     if not runs:
@@ -75,4 +80,12 @@ def _from_masks(folder: Path, cases: Sequence[Case]) -> Iterator[NDArray[np.uint
         if open_slices(file).shape != case.shape:
             raise DataError(f"{file}: is not of the size {case.shape[0]}x{case.shape[1]} of its image")
         files.append(file)
-    return (read_mask_slice(file, 0).astype(np.uint8) for file in files)
+    return (_read_labels(file) for file in files)
+
+
+def _read_labels(file: Path) -> NDArray[np.uint8]:
+    values = read_mask_slice(file, 0)
+    strange = values[~np.isin(values, [label.value for label in LABELS])]
+    if strange.size:
+        raise DataError(f"{file}: holds {strange[0]:g}, which is no label; masks hold 0 to {LABELS[-1].value}")
+    return values.astype(np.uint8)

@@ -62,6 +62,7 @@ def train(
     device = choose_device(device)
     choose_precision(chosen, device)
     dataset = open_dataset(data)
+    require_clean(dataset, pixels=False)
     check_classes(chosen, dataset)
     with progress("Checking every image and mask") as bar:
         scan = require_clean(dataset, progress=bar)
