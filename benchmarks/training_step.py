@@ -15,8 +15,8 @@ Six variants take turns, each in a fresh process:
                the processor has AVX512-BF16 or AMX. Without such hardware bf16 is slower, not faster.
 The first step of each process warms up and is not counted.
 
-`gain` is against the recipe's first row, by wall time. `CPU s` is the processor time of a step over all threads: when
-something else runs on the machine it moves less than wall time does. `system` is its part spent in the kernel, which
+`gain` is against the recipe's first row, by wall time. `CPU s` is the processor time of a step over all threads and
+`CPU gain` its ratio: when something else runs on the machine it moves less than wall time does. `system` is its part spent in the kernel, which
 is where page faults show. With more than one thread on a busy machine it counts waiting as work: use --threads 1
 there. `peak MB` is the most memory the process held.
 """
@@ -120,6 +120,7 @@ def main() -> None:
                     round(a["images_per_s"], 2),
                     f"{a['images_per_s'] / first['images_per_s']:.2f}x",
                     round(a["cpu_s"], 2),
+                    f"{first['cpu_s'] / a['cpu_s']:.2f}x",
                     round(a["system_s"], 2),
                     round(a["peak_mb"]),
                 )
@@ -128,7 +129,7 @@ def main() -> None:
             report.table(
                 f"{recipe}, {options.size} px, batch {int(first['batch'])}, {options.threads} threads, "
                 f"median of {options.rounds}",
-                ["precision", "allocator", "images/s", "gain", "CPU s", "system", "peak MB"],
+                ["precision", "allocator", "images/s", "gain", "CPU s", "CPU gain", "system", "peak MB"],
                 rows,
             )
     report.write(options.json)

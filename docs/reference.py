@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from typer.models import OptionInfo
@@ -310,7 +310,8 @@ def _parameter(parameter: inspect.Parameter) -> Parameter:
     default = None if required else parameter.default
     word = "PATH" if kind is Path or Path in get_args(kind) else parameter.name.upper().replace("_", "-")
     many = "..." if kind == list[str] else ""
-    value = info.metavar or {bool: "", int: "N"}.get(kind, word + many)
+    choices = "|".join(get_args(kind)) if get_origin(kind) is Literal else ""
+    value = info.metavar or choices or {bool: "", int: "N"}.get(kind, word + many)
     # With Annotated, Typer takes the first declaration as the option's default.
     names = tuple(name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str))
     if isinstance(info, OptionInfo) and not names:

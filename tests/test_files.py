@@ -68,7 +68,9 @@ def test_a_full_disk_is_met_when_flushing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_json_that_every_reader_accepts(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"a": float("nan"), "b": [float("inf"), 1.5, (2, -float("inf"))], 3: "é", "n": None})
+    write_json(
+        tmp_path / "a.json", {"a": float("nan"), "b": [float("inf"), 1.5, (2, -float("inf"))], 3: "é", "n": None}
+    )
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
 
     def refuse(constant: str) -> None:

@@ -19,7 +19,9 @@ def test_canonical_labels_are_distinct() -> None:
     assert BY_NAME["background"].value == 0
     assert sorted(PRECEDENCE) == sorted(BY_NAME)
     assert all(re.fullmatch("#[0-9A-F]{6}", label.colour) for label in LABELS)
-    assert set(LESION_VALUES) == {BY_NAME[n].value for n in ("ground-glass", "consolidation", "pleural-effusion", "lesion")}
+    assert set(LESION_VALUES) == {
+        BY_NAME[n].value for n in ("ground-glass", "consolidation", "pleural-effusion", "lesion")
+    }
 
 
 @pytest.mark.parametrize("labels", LABEL_SETS.values(), ids=LABEL_SETS)

@@ -1,9 +1,8 @@
 """Draw the README's picture from a run on phantoms: slices, labels, the prediction and where they differ.
 
-    groundglass train demo --data phantom:24 --set epochs=30 -o runs/picture
-    python docs/images/make.py runs/picture
+    groundglass demo -o demo
+    python docs/images/make.py demo/run
 
-A run of `groundglass demo` will do as well; its 12 epochs leave consolidation nearly unlearned.
 Shown are three held-out slices that hold both findings, at the quartiles of their Dice: the picture neither flatters
 nor shames. Takes a few seconds.
 """
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import spatial
 
 from groundglass.case import Case
 from groundglass.data.opening import open_dataset
@@ -23,7 +23,7 @@ from groundglass.files import atomic
 from groundglass.learning.engine import model_of
 from groundglass.model.predict import Model, segment
 from groundglass.run import Run
-from groundglass.show.colours import ERROR_COLOURS, display_name, palette_named
+from groundglass.show.colours import ERROR_COLOURS, display_name, palette_named, rgb
 from groundglass.show.overlay import LUNG_WINDOW, error_map, error_overlay, grey, overlay
 from groundglass.show.sheet import Cell, Strip, draw_sheet
 from groundglass.workflows.demo import DATA
@@ -31,7 +31,7 @@ from groundglass.workflows.demo import DATA
 PICTURE = Path(__file__).parent / "phantoms.png"
 CLASSES = ("ground-glass", "consolidation")
 TITLES = ("Synthetic CT", "Labels", "Prediction", "Difference")
-MARGIN = 14  # pixels around the lungs
+ALPHA, ERROR_ALPHA = 0.6, 0.75
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def strip(found: Answer, titles: tuple[str, ...]) -> Strip:
     window = tuple(slice(max(0, m - half), m + half) for m, half in zip(middle, (72, 96), strict=True))
     pictures = (
         grey(image, LUNG_WINDOW),
-        overlay(image, truth, LUNG_WINDOW, alpha=0.6, names=CLASSES),
-        overlay(image, found.prediction, LUNG_WINDOW, alpha=0.6, names=CLASSES),
-        error_overlay(image, error_map(truth, found.prediction, CLASSES), LUNG_WINDOW),
+        overlay(image, truth, LUNG_WINDOW, alpha=ALPHA, names=CLASSES),
+        overlay(image, found.prediction, LUNG_WINDOW, alpha=ALPHA, names=CLASSES),
+        error_overlay(image, error_map(truth, found.prediction, CLASSES), LUNG_WINDOW, ERROR_ALPHA),
     )
     spacing = found.case.geometry.spacing_mm
     size = (spacing[0], spacing[1]) if spacing else None
@@ -69,8 +69,28 @@ def strip(found: Answer, titles: tuple[str, ...]) -> Strip:
     return Strip(cells, side=f"Dice {found.dice:.2f}", titles=titles)
 
 
+def palette() -> np.ndarray:
+    """Colours [240, 3] uint8 that are enough for this picture: greys, tinted greys, and those of the legend."""
+    tints = [(rgb(palette_named("safe")[name]), ALPHA) for name in CLASSES]
+    tints += [(rgb(colour), ERROR_ALPHA) for colour in ERROR_COLOURS.values()]
+    tinted = [(1 - alpha) * level + alpha * colour for colour, alpha in tints for level in np.linspace(0, 255, 24)]
+    greys = [np.full(3, level) for level in np.linspace(0, 255, 90)]
+    return np.rint([*greys, *tinted, *(colour for colour, _ in tints)]).astype(np.uint8)
+
+
+def shrink(path: Path) -> None:
+    """Write the picture again with a palette: each pixel takes the nearest of its colours."""
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    colours = palette()
+    nearest = spatial.KDTree(colours).query(pixels.reshape(-1, 3))[1].reshape(pixels.shape[:2])
+    image = Image.fromarray(nearest.astype(np.uint8), "P")
+    image.putpalette(colours.tobytes())
+    with atomic(path) as smaller:
+        image.save(smaller, optimize=True)
+
+
 def main() -> None:
-    run = Run.open(sys.argv[1] if len(sys.argv) > 1 else "runs/picture")
+    run = Run.open(sys.argv[1] if len(sys.argv) > 1 else "demo/run")
     dataset, model = open_dataset(DATA), model_of(run, "cpu")
     held_out = [dataset.case(case_id) for case_id in run.split.validation]
     both = [case for case in held_out if np.isin((1, 2), case.labels()).all()]
@@ -83,9 +103,7 @@ def main() -> None:
         + [(display_name(kind), colour) for kind, colour in ERROR_COLOURS.items()]
     ]
     draw_sheet(PICTURE, strips, "Synthetic chests (phantoms), held out from training", legend)
-    # 256 colours are enough for greys and six tints, and make the file a third.
-    with atomic(PICTURE) as smaller:
-        Image.open(PICTURE).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(smaller, optimize=True)
+    shrink(PICTURE)
     print(f"{PICTURE.name}: {PICTURE.stat().st_size // 1000} kB")
 
 

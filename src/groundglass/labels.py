@@ -85,7 +85,8 @@ class LabelSet:
 
     def decode(self, channels: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Channel numbers [...] -> canonical label map [...] uint8."""
-        return np.array([BY_NAME[name].value for name in self.classes], np.uint8)[channels]
+        values: NDArray[np.uint8] = np.array([BY_NAME[name].value for name in self.classes], np.uint8)
+        return np.asarray(values[channels])
 
 
 _TO_BACKGROUND = {"lung": "background", "pleural-effusion": "background"}

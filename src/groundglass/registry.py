@@ -75,7 +75,9 @@ ARCHITECTURES: Mapping[str, Entry] = MappingProxyType(
         "deeplabv3plus": _library("DeepLabV3 with a decoder"),
         "upernet": _library("unified perceptual parsing"),
         "segformer": _library("the SegFormer decoder"),
-        "dpt": _library("dense prediction transformer", {**_ENCODER, "encoder": "tu-vit_base_patch16_224.augreg_in21k"}),
+        "dpt": _library(
+            "dense prediction transformer", {**_ENCODER, "encoder": "tu-vit_base_patch16_224.augreg_in21k"}
+        ),
     }
 )
 

@@ -1,14 +1,14 @@
 """The run folder: what a training leaves behind, and how it is opened again.
 
-    RUN/run.json             format version, state, data fingerprint, statistics, best epoch, thresholds, environment
-        recipe.yaml          the whole recipe, defaults included
-        split.json           case ids that train, validate and test
-        weights/best.pt      the kept weights, tensors only
-        weights/last.ckpt    everything that --resume needs
-        curves.csv, .png     loss and scores, training and validation, each epoch
-        tensorboard/         the same for TensorBoard
-        evaluation/NAME/     tables of `groundglass evaluate`
-        figures/             pictures of `groundglass evaluate`
+RUN/run.json             format version, state, data fingerprint, statistics, best epoch, thresholds, environment
+    recipe.yaml          the whole recipe, defaults included
+    split.json           case ids that train, validate and test
+    weights/best.pt      the kept weights, tensors only
+    weights/last.ckpt    everything that --resume needs
+    curves.csv, .png     loss and scores, training and validation, each epoch
+    tensorboard/         the same for TensorBoard
+    evaluation/NAME/     tables of `groundglass evaluate`
+    figures/             pictures of `groundglass evaluate`
 """
 
 from __future__ import annotations

@@ -218,7 +218,10 @@ def _weights(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "format": (lambda f: _edit(f / "run.json", format_version=99), "has run format 99; this groundglass reads format 1"),
+    "format": (
+        lambda f: _edit(f / "run.json", format_version=99),
+        "has run format 99; this groundglass reads format 1",
+    ),
     "not-json": (lambda f: (f / "run.json").write_text("{"), "is damaged"),
     "a-list": (lambda f: (f / "run.json").write_text("[]"), "is damaged"),
     "unknown-key": (lambda f: _edit(f / "run.json", colour="red"), "is damaged"),
@@ -406,8 +409,9 @@ def test_submit_needs_both_lesion_classes(run: Run, drawn: Path, tmp_path: Path,
 
 
 def _keep_two_classes(kept: dict[str, Any]) -> None:
-    kept["weights"] = {name: w[:2] if w.ndim and w.shape[0] == 4 and "head" in name else w for name, w in
-                       kept["weights"].items()}
+    kept["weights"] = {
+        name: w[:2] if w.ndim and w.shape[0] == 4 and "head" in name else w for name, w in kept["weights"].items()
+    }
 
 
 def test_test_images_that_are_broken(run: Run, place: Path, tmp_path: Path, cli: Cli) -> None:

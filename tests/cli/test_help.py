@@ -74,7 +74,9 @@ print("heavy:", [name for name in {HEAVY} if name in sys.modules])
 
 
 def test_the_package_imports_without_torch() -> None:
-    code = "import sys, groundglass; groundglass.open_dataset, groundglass.Run, groundglass.train, groundglass.evaluate;"
+    code = (
+        "import sys, groundglass; groundglass.open_dataset, groundglass.Run, groundglass.train, groundglass.evaluate;"
+    )
     assert "False" in _python(code + "groundglass.predict, groundglass.submit; print('torch' in sys.modules)")
 
 

@@ -16,6 +16,7 @@ from groundglass.data.dataset import Dataset
 from groundglass.data.splits import Split
 from groundglass.labels import label_set
 from groundglass.learning import training
+from groundglass.networks.building import build
 from groundglass.recipes import Recipe, parse
 from groundglass.run import Run
 
@@ -107,12 +108,12 @@ def fitted(folder: Path, chosen: Recipe, train: int = 10, validation: int = 3, *
     """A finished (or, with max_seconds, an interrupted) training on tiny slices."""
     part, held_out = cases(train), cases(validation, 50)
     run = new_run(folder, chosen, part, held_out)
-    training.fit(run, part, held_out, "cpu", **options)
+    training.fit(run, build(chosen), part, held_out, "cpu", **options)
     return run
 
 
 def resumed(run: Run, train: int = 10, validation: int = 3, **options: Any) -> Run:
     """Go on, as another process would: from the folder alone."""
     opened = Run.open(run.path)
-    training.fit(opened, cases(train), cases(validation, 50), "cpu", resume=True, **options)
+    training.fit(opened, build(opened.recipe), cases(train), cases(validation, 50), "cpu", resume=True, **options)
     return opened

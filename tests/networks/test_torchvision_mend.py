@@ -53,7 +53,7 @@ assert mend() is False
 import warnings; warnings.simplefilter("default")
 import torch, torchvision
 boxes = torch.tensor([[0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30]]).float()
-assert torchvision.ops.nms(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5).tolist() == [1, 2]
+assert torch.ops.torchvision.nms(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5).tolist() == [1, 2]
 assert mend() is False
 """)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr

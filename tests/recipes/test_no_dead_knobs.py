@@ -289,9 +289,7 @@ def see_batches(values: Values) -> str:
     # Every split leaves slices of both sources here, whatever the recipe's own rule is.
     data, _ = tiny_data()
     part = [*data.cases[:9], *data.cases[-4:]]
-    preparation = Preparation(
-        recipe.intensity, recipe.image_size, *training.measure_training_part(recipe, part)
-    )
+    preparation = Preparation(recipe.intensity, recipe.image_size, *training.measure_training_part(recipe, part))
     batches = loader(Slices(part, recipe, preparation, training=True), recipe, training=True, device="cpu")
     seen = []
     for epoch in range(2):
@@ -376,7 +374,13 @@ def recipe_for_folder(recipe: Recipe) -> Recipe:
     return tiny.recipe(name=recipe.name)
 
 
-WHOLE: Values = {"architecture": tiny.OWN, "image_size": 32, "batch_size": 8, "augmentation": [], "early_stopping": None}
+WHOLE: Values = {
+    "architecture": tiny.OWN,
+    "image_size": 32,
+    "batch_size": 8,
+    "augmentation": [],
+    "early_stopping": None,
+}
 
 
 def see_whole(values: Values) -> str:
@@ -463,7 +467,9 @@ def test_a_setting_does_something(name: str, path: Path_) -> None:
         assert before != after, f"recipe '{name}': '{dotted(path)}' changes nothing that {observer.__name__} sees"
 
 
-@pytest.mark.parametrize("observer", sorted({o for group in OBSERVERS.values() for o in group}, key=lambda o: o.__name__))
+@pytest.mark.parametrize(
+    "observer", sorted({o for group in OBSERVERS.values() for o in group}, key=lambda o: o.__name__)
+)
 def test_an_observer_sees_no_change_where_there_is_none(observer: Observer) -> None:
     """Else the test above would pass for a dead setting; the name of a recipe is one, but for its folder."""
     for name in ("demo", "workshop"):

@@ -43,8 +43,7 @@ def test_golden(tmp_path: Path) -> None:
     assert write_submission(tmp_path / "s.csv", [labels, labels.T]) == 16
     written = (tmp_path / "s.csv").read_bytes()
     assert written == (
-        b"Id,Predicted\n0,0\n1,0\n2,1\n3,0\n4,0\n5,1\n6,0\n7,0\n"
-        b"8,0\n9,0\n10,0\n11,1\n12,1\n13,0\n14,0\n15,0\n"
+        b"Id,Predicted\n0,0\n1,0\n2,1\n3,0\n4,0\n5,1\n6,0\n7,0\n8,0\n9,0\n10,0\n11,1\n12,1\n13,0\n14,0\n15,0\n"
     )
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,8 +24,8 @@ app = typer.Typer(
 
 Data = Annotated[str, typer.Option("--data", help="Folder, manifest CSV, or phantom:N[:seed].", metavar="DATA")]
 Runs = Annotated[list[str], typer.Argument(help="Run folders.", metavar="RUN...")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Tta = Annotated[str, typer.Option(help="Test-time augmentation: none or flips.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+Tta = Annotated[Literal["none", "flips"], typer.Option(help="Test-time augmentation.")]
 Settings = Annotated[
     list[str], typer.Option("--set", help="Change a setting: a.b=value. May be repeated.", metavar="KEY=VALUE")
 ]
@@ -108,7 +108,7 @@ def evaluate(
     runs: Runs,
     data: Data,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder. Default: RUN/evaluation/PART.")] = None,
-    part: Annotated[str, typer.Option(help="held-out, train or all.")] = "held-out",
+    part: Annotated[Literal["held-out", "train", "all"], typer.Option(help="Which cases.")] = "held-out",
     tta: Tta = "none",
     device: Device = "auto",
     bootstrap: Annotated[int, typer.Option(help="Resamples behind the intervals; 0: none.", min=0)] = 1000,

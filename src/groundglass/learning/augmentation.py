@@ -63,7 +63,7 @@ def _recolour(
         case Gamma():
             x = x ** np.exp(rng.uniform(*np.log(step.range)))
         case Noise():
-            x = x + rng.normal(0, rng.uniform(0, step.std), x.shape)
+            x = x + rng.normal(0, rng.uniform(0, step.std), x.shape).astype(np.float32)
     return np.clip(x, 0, 1).astype(np.float32)
 
 

@@ -7,6 +7,7 @@ import torch
 from groundglass.errors import RecipeError
 from groundglass.recipes.settings import Recipe
 
+
 def choose_device(device: str) -> str:
     """`auto` becomes `cuda` where a GPU answers, else `cpu`. Raises `RecipeError` for a device that is not there."""
     if device not in ("auto", "cpu", "cuda"):

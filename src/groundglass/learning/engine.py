@@ -22,7 +22,8 @@ class TorchEngine:
     """[N, 1, S, S] float32 -> probabilities [N, K, S, S] float32 (softmax), on `device` in `precision`."""
 
     def __init__(self, network: nn.Module, channels: int, device: str, precision: str) -> None:
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
+        self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.eval()
         self.channels, self.device, self.precision = channels, device, precision
 
     def __call__(self, batch: NDArray[np.float32], /) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ counted by the same confusion matrix as `groundglass evaluate`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import lightning
 import numpy as np
@@ -30,9 +31,11 @@ class Learner(lightning.LightningModule):
     """Trains `network` by `recipe`. `tallies` holds, per part, the epoch's summed loss, its slice count and its
     confusion matrix [K, K]; `scores` turns them into the epoch's numbers."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, loss: Loss, validation: Slices, steps_per_epoch: int) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, loss: Loss, validation: Slices, steps_per_epoch: int
+    ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.loss, self.validation = recipe, loss, validation
         self.steps_per_epoch = steps_per_epoch
         self.labels = label_set(recipe.labels)
@@ -141,11 +144,11 @@ def _mean(values: NDArray[np.float64]) -> float:
 def optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     """The recipe's optimiser over all weights."""
     chosen = recipe.optimiser
-    options = {"lr": chosen.learning_rate, "weight_decay": chosen.weight_decay}
+    rate, decay = chosen.learning_rate, chosen.weight_decay
     if isinstance(chosen, Sgd):
-        return torch.optim.SGD(network.parameters(), momentum=chosen.momentum, **options)
+        return torch.optim.SGD(network.parameters(), lr=rate, weight_decay=decay, momentum=chosen.momentum)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[chosen.name]
-    return kind(network.parameters(), **options)
+    return kind(network.parameters(), lr=rate, weight_decay=decay)
 
 
 Schedule = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
@@ -158,7 +161,7 @@ def schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, steps_per_epoch: 
     if isinstance(rule, Constant):
         return None
     if isinstance(rule, Plateau):
-        mode = "min" if rule.metric.endswith("/loss") else "max"
+        mode: Literal["min", "max"] = "min" if rule.metric.endswith("/loss") else "max"
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode, factor=rule.factor, patience=rule.patience)
     moves = recipe.epochs * (steps_per_epoch if rule.step == "batch" else 1)
     if isinstance(rule, OneCycle):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from groundglass.networks.torchvision_mend import mend
 
@@ -26,7 +26,6 @@ from groundglass.learning.keeping import Keeper, Row  # noqa: E402
 from groundglass.learning.learner import Learner  # noqa: E402
 from groundglass.learning.loading import Slices, loader  # noqa: E402
 from groundglass.model.prepare import statistics, to_hu  # noqa: E402
-from groundglass.networks.building import build, build_for_training  # noqa: E402
 from groundglass.recipes.settings import Recipe, Standardise  # noqa: E402
 from groundglass.run import FORMAT_VERSION, Run  # noqa: E402
 
@@ -37,29 +36,23 @@ _SAMPLED = 16_384
 
 def fit(
     run: Run,
+    network: nn.Module,
     train: Sequence[Case],
     validation: Sequence[Case],
     device: str,
-    encoder_weights: str | Path | None = None,
-    download: bool = False,
     resume: bool = False,
     max_seconds: float | None = None,
     report: Callable[[Row], None] = lambda row: None,
-    starting: Callable[[Run], None] = lambda run: None,
 ) -> None:
     """Train until the recipe's end, early stopping or `max_seconds`; the run folder is whole after every epoch.
 
-    starting: called once the network stands, before the first step. Leaves `run.manifest.state` as `finished` or
-    `interrupted`; a Ctrl-C is raised again as KeyboardInterrupt after the run says so.
+    network: the recipe's, with the weights to start from; `resume` fills it from the run's last checkpoint.
+    Leaves `run.manifest.state` as `finished` or `interrupted`; a Ctrl-C is raised again as KeyboardInterrupt after the run says so.
     """
     recipe = run.recipe
     precision = choose_precision(recipe, device)
     if resume:
-        network = build(recipe)
         check_checkpoint(run)
-    else:
-        network, run.manifest.weights_from = build_for_training(recipe, encoder_weights, download)
-        run.manifest.parameters = sum(p.numel() for p in network.parameters())
     preparation = preparation_of(run)
     training = Slices(train, recipe, preparation, training=True)
     validating = Slices(validation, recipe, preparation, training=False)
@@ -69,9 +62,7 @@ def fit(
     learner = Learner(network, recipe, loss, validating, len(batches))
     keeper = Keeper(run, report, max_seconds)
     run.manifest.state = "training"
-    run.manifest.environment["device"] = f"{device} {precision}"
     run.save()
-    starting(run)
     with _quiet():
         trainer = _trainer(recipe, device, precision, keeper)
         try:
@@ -158,7 +149,7 @@ def _end(run: Run, state: str, why: str) -> None:
 class _quiet(warnings.catch_warnings):
     """Lightning's notices about worker counts, devices and tips are not for the reader of a training."""
 
-    def __enter__(self) -> None:  # type: ignore[override]
+    def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -52,7 +52,7 @@ def probabilities(
         mean = answer if mean is None else mean + answer
     if mean is None:
         raise RunError("no model to predict with")
-    return mean / len(models)
+    return (mean / len(models)).astype(np.float32)
 
 
 def segment(
@@ -90,4 +90,5 @@ def _flipped(engine: Engine, x: NDArray[np.float32], tta: Tta) -> NDArray[np.flo
     axes: list[tuple[int, ...]] = [()] if tta == "none" else [(), (-1,), (-2,), (-2, -1)]
     batch = np.stack([np.flip(x, axis) for axis in axes])[:, None]
     answers = engine(np.ascontiguousarray(batch))
-    return np.mean([np.flip(answer, axis) for answer, axis in zip(answers, axes, strict=True)], axis=0)
+    turned = np.stack([np.flip(answer, axis) for answer, axis in zip(answers, axes, strict=True)])
+    return np.asarray(turned.mean(axis=0), np.float32)

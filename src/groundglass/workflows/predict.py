@@ -88,9 +88,14 @@ class _Answers:
             image = read_image_slice(self.path, index)
             broken = image.size - np.count_nonzero(np.isfinite(image))
             if broken:
-                raise DataError(f"{self.path} row {index}: {broken} pixels are not a number or infinite; repair the image")
+                raise DataError(
+                    f"{self.path} row {index}: {broken} pixels are not a number or infinite; repair the image"
+                )
             labels, p = segment(self.models, image, self.unit, self.tta)
-            shares = {name: float(np.mean(labels == classes.decode(np.array([i]))[0])) for i, name in enumerate(classes.classes)}
+            shares = {
+                name: float(np.mean(labels == classes.decode(np.array([i]))[0]))
+                for i, name in enumerate(classes.classes)
+            }
             self.areas.append({"file": self.path.name, "slice": index, **shares})
             self.bar(len(self.areas))
             yield labels, p
@@ -159,5 +164,7 @@ def _unit(unit: str | None) -> Unit | None:
 def _known_unit(path: Path, header: SliceFile) -> Unit:
     guessed = sample_unit(path, header.count)
     if guessed is Unit.UNKNOWN:
-        raise DataError(f"{path}: its intensity unit cannot be told from its values; state it with --unit HU or picture")
+        raise DataError(
+            f"{path}: its intensity unit cannot be told from its values; state it with --unit HU or picture"
+        )
     return guessed

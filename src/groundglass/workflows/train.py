@@ -58,6 +58,7 @@ def train(
     from groundglass.learning import training
     from groundglass.learning.allocator import allocator_is_tuned
     from groundglass.learning.device import choose_device, choose_precision
+    from groundglass.networks.building import build, build_for_training
 
     device = choose_device(device)
     choose_precision(chosen, device)
@@ -79,10 +80,12 @@ def train(
     held_out = [cases[i] for i in split.validation]
     if not part or not held_out:
         raise RecipeError(f"the split leaves {len(part)} cases to train and {len(held_out)} to validate; none may be 0")
-    if not resume:
+    if resume:
+        network = build(chosen)
+    else:
+        # Everything that can be refused is refused before anything is written.
+        network, origin = build_for_training(chosen, encoder_weights, download)
         mean, std = training.measure_training_part(chosen, part)
-        # The network is tried before anything is written: a knob it cannot take must not leave a run behind.
-        training.build_for_training(chosen, encoder_weights, download)
         run = Run.create(
             folder,
             chosen,
@@ -95,23 +98,24 @@ def train(
             mean=mean,
             std=std,
             class_pixels=training.count_classes(label_set(chosen.labels), part),
-            environment=environment(),
+            weights_from=origin,
+            parameters=sum(p.numel() for p in network.parameters()),
+            environment={**environment(), "device": f"{device} {choose_precision(chosen, device)}"},
         )
     if not allocator_is_tuned() and device == "cpu":
         say("Advice: training on a CPU is faster with glibc's allocator tuned; the command line does it by itself.")
+    _introduce(run, part, held_out)
     teller = _Teller(chosen, resumed_at=run.manifest.epochs_done if resume else 0)
     try:
         training.fit(
             run,
+            network,
             part,
             held_out,
             device,
-            encoder_weights,
-            download,
             resume,
             seconds,
             report=teller.epoch,
-            starting=lambda r: _introduce(r, part, held_out),
         )
     except KeyboardInterrupt:
         say(f"Interrupted; go on with the same command and --resume. Run: {run.path}")
@@ -155,7 +159,9 @@ def check_classes(recipe: Recipe, dataset: Dataset) -> None:
     hint = f"--set labels={fitting[0]}" if fitting else "no shipped label set fits this data"
     if not chosen.covers(dataset.classes):
         extra = next(name for name in dataset.classes if name not in chosen.classes and name not in chosen.merges)
-        raise RecipeError(f"{dataset.location}: labels '{extra}', which label set '{chosen.name}' has no class for; {hint}")
+        raise RecipeError(
+            f"{dataset.location}: labels '{extra}', which label set '{chosen.name}' has no class for; {hint}"
+        )
     if not _all_labelled(chosen.classes, dataset):
         missing = next(name for name in chosen.classes if not _labelled(name, dataset))
         raise RecipeError(
