@@ -16,9 +16,9 @@ Six variants take turns, each in a fresh process:
 The first step of each process warms up and is not counted.
 
 `gain` is against the recipe's first row, by wall time. `CPU s` is the processor time of a step over all threads and
-`CPU gain` its ratio: when something else runs on the machine it moves less than wall time does. `system` is its part spent in the kernel, which
-is where page faults show. With more than one thread on a busy machine it counts waiting as work: use --threads 1
-there. `peak MB` is the most memory the process held.
+`CPU gain` its ratio: when something else runs on the machine it moves less than wall time does. With more than one
+thread on a busy machine it counts waiting as work: use --threads 1 there. `system` is the part spent in the kernel,
+which is where page faults show. `peak MB` is the most memory the process held.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main() -> None:
     made.add_argument("--recipes", nargs="+", choices=RECIPES, default=["effnet-lite", "effnet-b2", "unet"])
     made.add_argument("--size", type=int, default=256, help="image side in pixels (default 256)")
     made.add_argument("--batch", type=int, default=8, help="at most so many images a step (default 8)")
-    made.add_argument("--steps", type=int, default=2, help="timed steps of a turn (default 2)")
+    made.add_argument("--steps", type=int, default=1, help="timed steps of a turn (default 1)")
     options = made.parse_args()
     report = Report("What does a training step cost, and what do the allocator's settings and bf16 gain?")
     if not bf16_gains("cpu"):

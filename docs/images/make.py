@@ -66,7 +66,7 @@ def strip(found: Answer, titles: tuple[str, ...]) -> Strip:
     spacing = found.case.geometry.spacing_mm
     size = (spacing[0], spacing[1]) if spacing else None
     cells = [Cell(picture[window], size, scale=place == 0) for place, picture in enumerate(pictures)]
-    return Strip(cells, side=f"Dice {found.dice:.2f}", titles=titles)
+    return Strip(cells, side=f"Lesion Dice {found.dice:.2f}", titles=titles)
 
 
 def palette() -> np.ndarray:

@@ -30,6 +30,11 @@ class DependencyError(GroundglassError):
     """An optional package that this verb needs is not installed."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, in one line; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "").strip() or type(error).__name__
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """A hint to append to a message about an unknown `name`: the closest valid name, or all of them when few."""
     known = sorted(options)

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import groundglass as gg
+from groundglass.errors import RecipeError
 from groundglass.run import Run
 from tests.conftest import Answer, Cli
 from tests.data.broken import BROKEN
@@ -147,14 +149,14 @@ TYPED: dict[str, tuple[tuple[str, ...], str]] = {
     "fold-form": (("train", "demo", *DATA, "--fold", "one"), "--fold one"),
     "folds-of-too-few": (("train", "demo", *DATA, "--fold", "1/9"), "9 parts need 9 groups"),
     "max-time": (("train", "demo", *DATA, "--max-time", "x"), "--max-time x"),
-    "device": (("train", "demo", *DATA, "--device", "tpu"), "--device tpu: choose auto, cpu or cuda"),
+    "device": (("train", "demo", *DATA, "--device", "tpu"), "'--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'"),
     "fp16": (("train", "demo", *DATA, "--device", "cpu", "--set", "precision=fp16"), "fp16 needs a GPU"),
     "phantoms": (("train", "demo", "--data", "phantom:0"), "not a phantom location"),
     "rows-of-no-source": (("train", "effnet-b2", *DATA), "no labelled source 'medseg'"),
     "resume-nothing": (("train", "demo", *DATA, "--resume"), "is not a run folder"),
     "no-run": (("evaluate", "nowhere", *DATA), "nowhere: is not a run folder"),
-    "part": (("evaluate", "nowhere", *DATA, "--part", "test"), "--part test"),
-    "tta": (("evaluate", "nowhere", *DATA, "--tta", "spin"), "--tta spin"),
+    "part": (("evaluate", "nowhere", *DATA, "--part", "test"), "'--part': 'test' is not one of 'held-out'"),
+    "tta": (("evaluate", "nowhere", *DATA, "--tta", "spin"), "'--tta': 'spin' is not one of"),
     "bootstrap": (("evaluate", "nowhere", *DATA, "--bootstrap", "-1"), "--bootstrap"),
     "kind": (("list", "recipe"), "did you mean 'recipes'?"),
     "shown-recipe": (("recipe", "unett"), "did you mean 'unet'?"),
@@ -167,6 +169,20 @@ def test_typing_errors(name: str, tmp_path: Path, cli: Cli) -> None:
     with untouched(tmp_path):
         answer = cli(*arguments)
     assert_refused(answer, fragment)
+
+
+def test_choices_are_checked_in_python_too(tmp_path: Path) -> None:
+    wrong: Any = "spin"
+    with untouched(tmp_path):
+        for call in (
+            lambda: gg.evaluate(["nowhere"], "phantom:4", part=wrong),
+            lambda: gg.evaluate(["nowhere"], "phantom:4", tta=wrong),
+            lambda: gg.predict("nowhere", [tmp_path], "masks", tta=wrong),
+            lambda: gg.submit(["nowhere"], "phantom:4", tta=wrong),
+            lambda: gg.train("demo", "phantom:4", device=wrong),
+        ):
+            with pytest.raises(RecipeError, match="spin: choose"):
+                call()
 
 
 def test_cuda_where_there_is_none(tmp_path: Path, cli: Cli) -> None:
@@ -366,7 +382,9 @@ def test_predict_options(run: Run, place: Path, tmp_path: Path, cli: Cli) -> Non
     source = _save(place / "scan.npy", np.full((16, 16), -900.0))
     with untouched(tmp_path):
         assert_refused(cli("predict", run.path, source, "-o", "masks", "--unit", "mmol"), "choose HU or picture")
-        assert_refused(cli("predict", run.path, source, "-o", "masks", "--tta", "spin"), "--tta spin")
+        assert_refused(
+            cli("predict", run.path, source, "-o", "masks", "--tta", "spin"), "'--tta': 'spin' is not one of"
+        )
         assert_refused(cli("predict", f"{run.path},nowhere", source, "-o", "masks"), "nowhere: is not a run folder")
         assert_refused(cli("predict", run.path, source, "-o", source), "is a file; give a folder")
         assert_refused(cli("predict", run.path, source), "missing option '-o'")
@@ -382,7 +400,7 @@ def test_submit_refuses(run: Run, drawn: Path, place: Path, tmp_path: Path, cli:
     data = ("--data", drawn)
     with untouched(tmp_path):
         assert_refused(cli("submit", run.path, "--data", without), "has no test images")
-        assert_refused(cli("submit", run.path, *data, "--tta", "spin"), "--tta spin")
+        assert_refused(cli("submit", run.path, *data, "--tta", "spin"), "'--tta': 'spin' is not one of")
         assert_refused(cli("submit", masks, *data), "has no test_0.png or test_0.npy")
     for number in range(6):
         Image.new("L", (64, 64)).save(masks / f"test_{number}.png")

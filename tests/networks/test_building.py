@@ -39,6 +39,21 @@ def test_own_code_that_does_not_fit_is_one_line(architecture: dict[str, object],
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ({"name": "pan", "encoder": "resnet18", "encoder_weights": "none"}, "cannot take images of 32 pixels"),
+        ({"name": "tests.networks.own:Halved"}, r"answers with \(1, 4, 16, 16\), not with logits \(1, 4, 32, 32\)"),
+    ],
+)
+def test_a_network_that_cannot_answer_the_recipe_s_images_is_refused(
+    architecture: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        build_for_training(tiny.recipe(architecture=architecture), None, download=False)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_seed_alone_decides_random_weights() -> None:
     def weights(seed: int) -> torch.Tensor:
         torch.rand(3)

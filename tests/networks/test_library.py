@@ -27,7 +27,7 @@ def test_an_architecture_answers_every_pixel_in_every_class(name: str) -> None:
     if name == "dpt":
         encoder, side = "tu-vit_tiny_patch16_224.augreg_in21k", 224
     else:
-        encoder, side = "resnet18", 64
+        encoder, side = "resnet18", 128
     recipe = tiny.recipe(
         labels="ct3", architecture={"name": name, "encoder": encoder, "encoder_weights": "none"}, image_size=side
     )

@@ -125,7 +125,9 @@ def test_code_in_a_file_of_weights_is_never_run(tmp_path: Path, protocol: str) -
     ("content", "message"), [(b"", "not a readable"), (b"abc" * 99, "not a readable"), (None, "no such file")]
 )
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
-def test_a_file_that_is_no_weights_is_one_line(tmp_path: Path, content: bytes | None, message: str, ending: str) -> None:
+def test_a_file_that_is_no_weights_is_one_line(
+    tmp_path: Path, content: bytes | None, message: str, ending: str
+) -> None:
     file = tmp_path / f"w{ending}"
     if content is not None:
         file.write_bytes(content)

@@ -158,7 +158,11 @@ BAD: list[tuple[str, Any, str]] = [
     ("early_stopping", {"metric": "loss", "patience": 3}, "unknown metric 'loss'"),
     ("early_stopping", {"metric": "validation/loss", "patience": 0}, "'early_stopping.patience'"),
     ("decision", {"name": "thresholds", "values": {"lung": 0.5}}, "needs a lesion class, not 'lung'"),
-    ("decision", {"name": "thresholds", "values": {"consolidation": 0}}, "'decision.values.consolidation': should be gr"),
+    (
+        "decision",
+        {"name": "thresholds", "values": {"consolidation": 0}},
+        "'decision.values.consolidation': should be gr",
+    ),
     ("decision", {"name": "thresholds", "values": "tunes"}, "'decision.values': should be 'tuned'"),
     ("loss", [{"name": "dice", "class_weights": {"lung": -1}}], "'loss.0.class_weights.lung': should be greater"),
     ("loss", [{"name": "dice", "class_weights": "equal"}], "'loss.0.class_weights': should be 'balanced'"),

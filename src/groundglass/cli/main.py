@@ -222,7 +222,7 @@ def _usage(error: Exception) -> int:
     message = getattr(error, "format_message", None)
     if message is None:
         raise error
-    text = " ".join(message().split())
+    text = " ".join(message().split()).replace("Value error, ", "")
     typer.echo(f"groundglass: {text[:1].lower()}{text[1:]} (see groundglass --help)", err=True)
     return 2
 

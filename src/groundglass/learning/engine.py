@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from groundglass.errors import RunError
+from groundglass.errors import RunError, first_line
 from groundglass.labels import label_set
 from groundglass.learning.device import autocast, choose_device, choose_precision
 from groundglass.model.predict import Model
@@ -44,7 +44,7 @@ def model_of(run: Run, device: str = "auto") -> Model:
             kept = torch.load(path, map_location="cpu", weights_only=True)
         version, weights = kept["format_version"], kept["weights"]
     except Exception as error:  # torch has many exceptions for a damaged file
-        raise RunError(f"{path}: cannot be read as weights ({str(error).splitlines()[0][:100]})") from None
+        raise RunError(f"{path}: cannot be read as weights ({first_line(error)[:100]})") from None
     if version != FORMAT_VERSION:
         raise RunError(f"{path}: has format {version}; this groundglass reads format {FORMAT_VERSION}; train again")
     network = build(run.recipe)

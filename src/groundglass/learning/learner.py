@@ -53,11 +53,13 @@ class Learner(lightning.LightningModule):
         return self.optimiser
 
     def on_train_epoch_start(self) -> None:
-        # Dropout and drop-path draw from torch's own generator: seeded per epoch, a resumed training draws the same.
-        torch.manual_seed(int(np.random.default_rng([self.recipe.seed, self.current_epoch]).integers(2**31)))
         self.tallies["train"].clear()
 
-    def training_step(self, batch: Batch, _index: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+        # Dropout and drop-path draw from torch's own generator, as does every loader when it starts, at another moment
+        # of a resumed training than of an uninterrupted one. Seeded per batch, both draw the same.
+        seed = np.random.default_rng([self.recipe.seed, self.current_epoch, index]).integers(2**31)
+        torch.manual_seed(int(seed))
         x, target, _ = batch
         logits = self(x)
         loss = self.loss(logits, target)
@@ -162,7 +164,7 @@ def schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, steps_per_epoch: 
         return None
     if isinstance(rule, Plateau):
         mode: Literal["min", "max"] = "min" if rule.metric.endswith("/loss") else "max"
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode, factor=rule.factor, patience=rule.patience)
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode, factor=rule.factor, patience=rule.patience, threshold=0)
     moves = recipe.epochs * (steps_per_epoch if rule.step == "batch" else 1)
     if isinstance(rule, OneCycle):
         # One move more than is made: the scheduler refuses to be asked beyond its end.

@@ -17,7 +17,7 @@ mend()  # before Lightning, which imports torchmetrics, which imports torchvisio
 import lightning  # noqa: E402
 
 from groundglass.case import Case  # noqa: E402
-from groundglass.errors import DataError, RunError  # noqa: E402
+from groundglass.errors import DataError, RunError, first_line  # noqa: E402
 from groundglass.labels import LabelSet, label_set  # noqa: E402
 from groundglass.learning import losses  # noqa: E402
 from groundglass.learning.device import choose_precision  # noqa: E402
@@ -90,7 +90,7 @@ def check_checkpoint(run: Run) -> None:
     try:
         version = torch.load(run.last, map_location="cpu", weights_only=True).get("groundglass_format")
     except Exception as error:  # torch has many exceptions for a damaged file
-        raise RunError(f"{run.last}: cannot be read ({str(error).splitlines()[0][:100]})") from None
+        raise RunError(f"{run.last}: cannot be read ({first_line(error)[:100]})") from None
     if version != FORMAT_VERSION:
         raise RunError(f"{run.last}: has format {version}; this groundglass resumes format {FORMAT_VERSION}")
 

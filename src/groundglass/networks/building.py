@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from groundglass.errors import RecipeError, WeightsError
+from groundglass.errors import RecipeError, WeightsError, first_line
 from groundglass.labels import label_set
 from groundglass.networks.pretrained import load_encoder
 from groundglass.recipes.settings import Recipe
@@ -33,8 +33,7 @@ def build(recipe: Recipe) -> nn.Module:
                 knobs["name"] = name
             network = load(entry)(classes=classes, **knobs)
     except (TypeError, ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise RecipeError(f"architecture '{name}' cannot be built with {knobs}: {first}") from error
+        raise RecipeError(f"architecture '{name}' cannot be built with {knobs}: {first_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise RecipeError(f"architecture '{name}' is not a torch.nn.Module")
     return network
@@ -44,9 +43,11 @@ def build_for_training(recipe: Recipe, encoder_weights: str | Path | None, downl
     """As `build`, with pre-trained weights in the encoder if the recipe asks for them, and a line on their origin.
 
     Random weights only where the recipe says `encoder_weights: none` or the network has no such knob.
-    Raises `WeightsError` when the weights cannot be had or do not fit.
+    Raises `WeightsError` when the weights cannot be had or do not fit, `RecipeError` when the network cannot answer an
+    image of the recipe's size.
     """
     network = build(recipe)
+    _try(network, recipe)
     name, knobs = recipe.architecture.name, recipe.architecture.knobs
     entry = None if is_own_code(name) else ARCHITECTURES[name]
     if entry is None or "encoder_weights" not in entry.knobs:
@@ -59,6 +60,23 @@ def build_for_training(recipe: Recipe, encoder_weights: str | Path | None, downl
     if settings["encoder_weights"] not in ("imagenet", "none"):
         raise RecipeError(f"architecture.encoder_weights: '{settings['encoder_weights']}' is not 'imagenet' or 'none'")
     return network, load_encoder(network, settings["encoder"], encoder_weights, download)
+
+
+def _try(network: nn.Module, recipe: Recipe) -> None:
+    """Ask once, before anything is written: some networks take only images of some sizes."""
+    side, classes = recipe.image_size, len(label_set(recipe.labels).classes)
+    try:
+        with torch.inference_mode():
+            answer = network.eval()(torch.zeros(1, in_channels(recipe), side, side))
+        network.train()
+    except Exception as error:  # each network has its own exceptions
+        what = f"cannot take images of {side} pixels (image_size): {first_line(error)}"
+        raise RecipeError(f"architecture '{recipe.architecture.name}' {what}") from error
+    if getattr(answer, "shape", None) != (1, classes, side, side):
+        found = tuple(getattr(answer, "shape", ())) or type(answer).__name__
+        raise RecipeError(
+            f"architecture '{recipe.architecture.name}' answers with {found}, not with logits {(1, classes, side, side)}"
+        )
 
 
 def in_channels(recipe: Recipe) -> int:

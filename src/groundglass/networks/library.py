@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from groundglass.errors import RecipeError, nearest
+from groundglass.errors import RecipeError, first_line, nearest
 from groundglass.networks.torchvision_mend import mend
 from groundglass.registry import library_names
 
@@ -49,8 +49,7 @@ def build(
             warnings.simplefilter("ignore", UserWarning)
             return smp.create_model(name, encoder_name=encoder, **options)
     except (ValueError, KeyError, RuntimeError, NotImplementedError, TypeError, AttributeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RecipeError(f"architecture '{name}' cannot take the encoder '{encoder}': {first}") from error
+        raise RecipeError(f"architecture '{name}' cannot take the encoder '{encoder}': {first_line(error)}") from error
 
 
 def check_encoder(encoder: str) -> None:

