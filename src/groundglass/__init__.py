@@ -1,4 +1,6 @@
-"""groundglass: segment COVID-19 findings in chest images, measure them honestly. Research software, not a medical device.
+"""groundglass: segment COVID-19 findings in chest images, and measure them honestly.
+
+Research software, not a medical device.
 
 Every verb of the command line is a function here with the same arguments. Importing this needs no torch; the
 functions that train or predict ask for it when they are called.

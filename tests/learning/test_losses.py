@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -57,7 +59,7 @@ def test_tversky_counts_what_is_missed_more_than_what_is_added() -> None:
 def test_a_loss_falls_towards_the_truth_and_ends_near_zero(name: str, weighting: dict[str, float] | None) -> None:
     loss = build([LossTerm(name=name, class_weights=weighting)], CT4, {})
     falling = [float(loss(certainty * (2 * TRUTH - 1), TARGET)) for certainty in (-2.0, 0.0, 1.0, 3.0, 12.0)]
-    assert all(later < earlier for earlier, later in zip(falling, falling[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(falling))
     assert falling[-1] < 0.01
 
 

@@ -191,7 +191,7 @@ def run_rows(run: Run) -> list[dict[str, float]]:
     return next(value["rows"] for key, value in state.items() if key.startswith("Keeper"))  # type: ignore[no-any-return]
 
 
-# --- early stopping and kept weights, on scores that are given ---------------------------------------------------------
+# --- early stopping and kept weights, on scores that are given --------------------------------------------------------
 
 
 def scripted(

@@ -59,9 +59,8 @@ def test_with_flips_a_flipped_image_has_the_flipped_answer(axes):
 
 def test_flips_are_the_mean_of_four_answers():
     x = image((32, 32))
-    answers = []
-    for axes in ((), (-1,), (-2,), (-2, -1)):
-        answers.append(np.flip(probabilities([model()], np.flip(x, axes), Unit.HU), axes))
+    turns = ((), (-1,), (-2,), (-2, -1))
+    answers = [np.flip(probabilities([model()], np.flip(x, axes), Unit.HU), axes) for axes in turns]
     np.testing.assert_allclose(probabilities([model()], x, Unit.HU, "flips"), np.mean(answers, axis=0), atol=1e-5)
 
 

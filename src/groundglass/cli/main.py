@@ -15,7 +15,8 @@ from groundglass.errors import GroundglassError
 
 app = typer.Typer(
     name="groundglass",
-    help="Segment COVID-19 findings in chest images, and measure them honestly. Research software, not a medical device.",
+    help="Segment COVID-19 findings in chest images, and measure them honestly. "
+    "Research software, not a medical device.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -56,7 +57,7 @@ def check(
     from groundglass.cli.printing import print_check
     from groundglass.workflows.check import check as verb
 
-    report = verb(data, out=None)
+    report = verb(data, out)
     if as_json:
         _json(report.to_dict())
     else:
@@ -65,9 +66,6 @@ def check(
         first = report.errors[0]
         raise GroundglassError(f"{first} ({len(report.errors)} errors in all)")
     if out is not None:
-        from groundglass.files import write_json
-
-        write_json(out, report.to_dict())
         typer.echo(f"Report: {out}")
 
 

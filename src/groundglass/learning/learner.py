@@ -164,7 +164,9 @@ def schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, steps_per_epoch: 
         return None
     if isinstance(rule, Plateau):
         mode: Literal["min", "max"] = "min" if rule.metric.endswith("/loss") else "max"
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode, factor=rule.factor, patience=rule.patience, threshold=0)
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimiser, mode, factor=rule.factor, patience=rule.patience, threshold=0
+        )
     moves = recipe.epochs * (steps_per_epoch if rule.step == "batch" else 1)
     if isinstance(rule, OneCycle):
         # One move more than is made: the scheduler refuses to be asked beyond its end.

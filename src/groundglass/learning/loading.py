@@ -1,4 +1,4 @@
-"""Slices for training and validation: prepared once, kept in memory while they fit, augmented per (seed, epoch, case)."""
+"""Slices for training and validation: prepared once, kept in memory while they fit, augmented per epoch and case."""
 
 from __future__ import annotations
 

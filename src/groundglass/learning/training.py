@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -47,7 +47,8 @@ def fit(
     """Train until the recipe's end, early stopping or `max_seconds`; the run folder is whole after every epoch.
 
     network: the recipe's, with the weights to start from; `resume` fills it from the run's last checkpoint.
-    Leaves `run.manifest.state` as `finished` or `interrupted`; a Ctrl-C is raised again as KeyboardInterrupt after the run says so.
+    Leaves `run.manifest.state` as `finished` or `interrupted`; a Ctrl-C is raised again as KeyboardInterrupt after the
+    run says so.
     """
     recipe = run.recipe
     precision = choose_precision(recipe, device)

@@ -74,9 +74,8 @@ def _try(network: nn.Module, recipe: Recipe) -> None:
         raise RecipeError(f"architecture '{recipe.architecture.name}' {what}") from error
     if getattr(answer, "shape", None) != (1, classes, side, side):
         found = tuple(getattr(answer, "shape", ())) or type(answer).__name__
-        raise RecipeError(
-            f"architecture '{recipe.architecture.name}' answers with {found}, not with logits {(1, classes, side, side)}"
-        )
+        wanted = (1, classes, side, side)
+        raise RecipeError(f"architecture '{recipe.architecture.name}' answers with {found}, not with logits {wanted}")
 
 
 def in_channels(recipe: Recipe) -> int:

@@ -2,8 +2,8 @@
 
 The registry's torchvision wheels are CUDA builds. Beside a CPU build of torch their compiled part cannot load, and
 `import torchvision` ends in "operator torchvision::nms does not exist"; so do timm, segmentation_models_pytorch,
-torchmetrics and Lightning. What torchvision needs in order to import is that its operators are declared. `mend` declares
-them, with a CPU kernel for `nms`, only where the compiled part is missing; elsewhere it does nothing.
+torchmetrics and Lightning. What torchvision needs in order to import is that its operators are declared. `mend`
+declares them, with a CPU kernel for `nms`, only where the compiled part is missing; elsewhere it does nothing.
 """
 
 from __future__ import annotations

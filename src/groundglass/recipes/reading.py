@@ -109,7 +109,8 @@ def _explain(error: ValidationError) -> str:
         return f"unknown setting '{_without_tags(fault['loc'])}'; {nearest(str(key), _fields_at(parents))}"
     if fault["type"] == "union_tag_invalid":
         tags = re.findall(r"'([^']+)'", fault["ctx"]["expected_tags"])
-        return f"'{_without_tags(fault['loc'])}.name': there is no '{fault['ctx']['tag']}'; {nearest(fault['ctx']['tag'], tags)}"
+        given = fault["ctx"]["tag"]
+        return f"'{_without_tags(fault['loc'])}.name': there is no '{given}'; {nearest(given, tags)}"
     message = fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
     place = f"'{_without_tags(fault['loc'])}': " if where else ""
     return f"{place}{message[0].lower()}{message[1:]}"

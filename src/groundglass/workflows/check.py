@@ -58,13 +58,13 @@ def _plain(defect: Defect) -> dict[str, Any]:
 
 
 def check(data: str | Path, out: str | Path | None = None) -> Report:
-    """Open a data set, read every pixel once and report; with `out`, also as a JSON file.
+    """Open a data set, read every pixel once and report; with `out`, a data set without errors also as a JSON file.
 
     Raises `DataError` when nothing is there or no format knows it; what is wrong inside is in the report.
     """
     dataset = open_dataset(data)
     with progress("Reading every image and mask") as bar:
         report = Report(dataset, scan(dataset, bar))
-    if out is not None:
+    if out is not None and not report.errors:
         write_json(out, report.to_dict())
     return report

@@ -15,6 +15,7 @@ from groundglass.measure.summary import ANY_LESION
 from groundglass.scans.arrays import read_npy
 from groundglass.show.page import Section, Table, write_page
 from groundglass.show.progress import say
+from groundglass.show.tables import format_value
 from groundglass.workflows.check import Report, check
 from groundglass.workflows.evaluate import Evaluation, evaluate
 from groundglass.workflows.predict import predict
@@ -65,9 +66,8 @@ def demo(out: str | Path = "demo", recipe: str = "demo", settings: Sequence[str]
         note="Synthetic chests (phantoms) only. A phantom is not a patient, and a score on phantoms says nothing about "
         "patients.",
     )
-    say(
-        f"any-lesion Dice on held-out phantom patients: {dice.value:.3f} [{dice.low:.3f}, {dice.high:.3f}], n = {dice.n}"
-    )
+    score = format_value((dice.value, dice.low, dice.high))
+    say(f"any-lesion Dice on held-out phantom patients: {score}, n = {dice.n} slices with lesions")
     say(f"Run: {run.path}   predictions: {maps[0].parent}   submission: {submission}")
     say(f"Open {page} in a browser.")
     return Demo(folder, page, dice.value)
@@ -97,8 +97,8 @@ def _sections(report: Report, result: Evaluation, maps: list[Path], submission: 
     return [
         Section(
             "The data",
-            f"{len(report.dataset.cases)} labelled slices of {len({c.patient for c in report.dataset.cases})} synthetic "
-            f"patients; {len(report.errors)} errors and {len(report.warnings)} warnings.",
+            f"{len(report.dataset.cases)} labelled slices of "
+            f"{len({case.patient for case in report.dataset.cases})} synthetic patients; {len(report.errors)} errors and {len(report.warnings)} warnings.",
             tables=[Table(["class", "pixels", "share"], shares, "Labelled pixels by class.")],
         ),
         Section(
@@ -114,6 +114,7 @@ def _sections(report: Report, result: Evaluation, maps: list[Path], submission: 
         Section("The pictures", figures=[(path, captions.get(path.stem, path.stem)) for path in result.figures]),
         Section(
             "The outputs",
-            f"Label maps of the unlabelled stack: {maps[0].name}, {found} lesion pixels. Submission: {submission.name}.",
+            f"Label maps of the unlabelled stack: {maps[0].name}, {found} lesion pixels. "
+            f"Submission: {submission.name}.",
         ),
     ]

@@ -144,9 +144,8 @@ def choose_cases(
             notes.append(f"{inside} of {len(chosen)} cases were trained on: this is not a held-out score")
     else:
         seen = {run.manifest.case_hashes.get(case_id) for run in runs for case_id in run.split.train}
-        for case in dataset.cases:
-            if part != "held-out" or scan.hashes[case.id] not in seen:
-                chosen.append((case, list(range(len(runs)))))
+        every = list(range(len(runs)))
+        chosen = [(c, every) for c in dataset.cases if part != "held-out" or scan.hashes[c.id] not in seen]
         left_out = len(dataset.cases) - len(chosen)
         if left_out:
             notes.append(f"{left_out} cases have the very pixels of a training case and were left out")

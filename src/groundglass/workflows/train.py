@@ -14,7 +14,7 @@ from groundglass.data.defects import Scan
 from groundglass.data.opening import open_dataset, require_clean
 from groundglass.data.splits import Split
 from groundglass.errors import RecipeError, RunError
-from groundglass.labels import LABEL_SETS, BY_NAME, label_set
+from groundglass.labels import BY_NAME, LABEL_SETS, label_set
 from groundglass.recipes import Recipe
 from groundglass.recipes.settings import Rows, Thresholds
 from groundglass.run import Run, environment
@@ -181,7 +181,7 @@ def _labelled(name: str, dataset: Dataset) -> bool:
 
 
 def make_split(recipe: Recipe, dataset: Dataset, scan: Scan, fold: str | None) -> Split:
-    """The recipe's split of the labelled cases, or fold `k/n` of a cross-validation over the cases that may validate."""
+    """The recipe's split of the labelled cases, or fold `k/n` over the cases that may validate."""
     rule = recipe.split
     if fold is not None:
         k, n = parse_fold(fold)
@@ -229,8 +229,8 @@ def _warnings(dataset: Dataset, scan: Scan) -> list[str]:
 def _introduce(run: Run, part: Sequence[Case], held_out: Sequence[Case]) -> None:
     m = run.manifest
     say(
-        f"{run.recipe.name}: {len(part)} slices train, {len(held_out)} validate; {m.parameters / 1e6:.2f} M parameters, "
-        f"{m.weights_from}; {m.environment.get('device', '')}"
+        f"{run.recipe.name}: {len(part)} slices train, {len(held_out)} validate; "
+        f"{m.parameters / 1e6:.2f} M parameters, {m.weights_from}; {m.environment.get('device', '')}"
     )
     for warning in m.data_warnings:
         say(f"  data warning: {warning}")

@@ -33,7 +33,7 @@ def write_submission(
     with atomic(path) as temporary:
         with open(temporary, "wb") as out:
             out.write(_HEADER)
-            for images, labels in enumerate(label_maps, start=1):  # noqa: B007
+            for images, labels in enumerate(label_maps, start=1):
                 values = np.stack([labels == BY_NAME[name].value for name in CLASSES], axis=-1).ravel()
                 for block in _lines(rows, values):
                     out.write(block)
