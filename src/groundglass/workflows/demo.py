@@ -98,7 +98,8 @@ def _sections(report: Report, result: Evaluation, maps: list[Path], submission: 
         Section(
             "The data",
             f"{len(report.dataset.cases)} labelled slices of "
-            f"{len({case.patient for case in report.dataset.cases})} synthetic patients; {len(report.errors)} errors and {len(report.warnings)} warnings.",
+            f"{len({case.patient for case in report.dataset.cases})} synthetic patients; "
+            f"{len(report.errors)} errors and {len(report.warnings)} warnings.",
             tables=[Table(["class", "pixels", "share"], shares, "Labelled pixels by class.")],
         ),
         Section(

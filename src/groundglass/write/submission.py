@@ -6,6 +6,7 @@ notebooks of the competition write them (`(image * 512 + row) * 512 + column) * 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -66,11 +67,15 @@ def verify(path: str | Path) -> tuple[int, int]:
 
 
 def _check_block(path: str | Path, text: bytes, first: int) -> tuple[int, int]:
+    lines = text.count(b"\n") + 1
     try:
-        numbers = np.array(text.replace(b"\n", b",").split(b","), dtype=np.int64)
-    except ValueError:
+        with warnings.catch_warnings():
+            # NumPy only warns where the text stops being numbers.
+            warnings.simplefilter("error", DeprecationWarning)
+            numbers = np.fromstring(text.replace(b"\n", b","), dtype=np.int64, sep=",")  # type: ignore[call-overload]
+    except (ValueError, DeprecationWarning):
         raise DataError(f"{path}: holds something that is no whole number near row {first}") from None
-    if numbers.size % 2 or (text.count(b"\n") + 1) * 2 != numbers.size:
+    if numbers.size != 2 * lines or text.count(b",") != lines:
         raise DataError(f"{path}: a line near row {first} does not hold two numbers")
     ids, values = numbers[0::2], numbers[1::2]
     if not np.array_equal(ids, np.arange(first, first + ids.size)):
