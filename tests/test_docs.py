@@ -19,7 +19,6 @@ from PIL import Image
 
 import groundglass
 from groundglass import recipes, registry
-from groundglass.data import opening
 from groundglass.labels import LABEL_SETS
 from groundglass.measure.metrics import METRICS, SCORES
 from groundglass.run import Manifest
@@ -239,11 +238,6 @@ def test_the_rooms_are_named_in_their_order() -> None:
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == rooms
     tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The tree")[2]
     assert [room for room in rooms if not re.search(rf"\b{room}(\.py|/)", tree)] == []
-
-
-def test_every_format_that_is_tried_is_listed_in_the_same_order() -> None:
-    listed = [entry.target.partition(":")[0] for entry in registry.FORMATS.values()]
-    assert listed == [*opening.FORMATS, opening.PHANTOMS]
 
 
 # ---- the pages themselves -------------------------------------------------------------------------------------------

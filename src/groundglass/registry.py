@@ -38,7 +38,7 @@ def is_own_code(name: str) -> bool:
     return ":" in name
 
 
-# In the order in which a location is tried.
+# In the order in which a location is tried: the most particular layout first.
 FORMATS: Mapping[str, Entry] = MappingProxyType(
     {
         "covid-segmentation": Entry("groundglass.data.kaggle:FORMAT", "the Kaggle competition's folder of npy files"),

@@ -151,7 +151,7 @@ OTHER: dict[str, list[Any]] = {
     "class_weights": ["balanced", None],
     # Below one pixel of a tile's histogram scikit-image clips alike, so a small image needs a large step.
     "clip_limit": [0.3],
-    "depth": [2],
+    "depth": [2, 1],
     "min_delta": [0.3],
     "values": [{"ground-glass": 0.2, "consolidation": 0.2}, {"lesion": 0.2}],
     "early_stopping": [{"metric": "validation/loss", "patience": 1}, None],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 
@@ -12,14 +11,7 @@ from groundglass.case import Case
 from groundglass.data.dataset import Dataset, Defect, Format
 from groundglass.data.defects import Scan, scan
 from groundglass.errors import DataError
-
-# Asked in this order; the most particular layout first. Imported only when a data set is opened.
-FORMATS = (
-    "groundglass.data.kaggle",
-    "groundglass.data.medseg_nifti",
-    "groundglass.data.manifest",
-)
-PHANTOMS = "groundglass.data.phantoms"
+from groundglass.registry import FORMATS, load
 
 
 def open_dataset(location: str | Path) -> Dataset:
@@ -30,12 +22,12 @@ def open_dataset(location: str | Path) -> Dataset:
     """
     place = str(location)
     if place.startswith("phantom:"):
-        opened: Dataset = import_module(PHANTOMS).open(place)
-        return opened
+        phantoms: Format = load(FORMATS["phantom"])
+        return phantoms.open(place)
     path = Path(place).expanduser()
     if not path.exists():
         raise DataError(f"{place}: does not exist")
-    formats: list[Format] = [import_module(name).FORMAT for name in FORMATS]
+    formats: list[Format] = [load(entry) for entry in FORMATS.values()]
     for format_ in formats:
         if format_.recognise(path):
             return _with_unknown_patients(format_.open(place))
