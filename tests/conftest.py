@@ -18,8 +18,7 @@ UNPACK = Path(__file__).parents[2] / "shared" / "data" / "unpack.py"
 # A network that trains in seconds and still finds something of every class.
 TINY = (
     "image_size=64",
-    "architecture.base_width=4",
-    "architecture.depth=2",
+    "architecture={name: plain-unet, base_width: 4, depth: 2}",
     "loss.0.class_weights=balanced",
     "optimiser.learning_rate=2e-2",
     "batch_size=4",

@@ -355,7 +355,7 @@ def limited(size: int) -> Any:
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_exit_code_2_and_the_run_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    small = ["image_size=32", "architecture.base_width=8", "epochs=2", "batch_size=8"]
+    small = ["image_size=32", "architecture={name: plain-unet, base_width: 8}", "epochs=2", "batch_size=8"]
     first = gg.train("demo", "phantom:4", folder, max_time="0.001s", device="cpu", settings=small)
     assert first.manifest.epochs_done == 1
     before = {name: (folder / name).read_bytes() for name in visible(folder)}
