@@ -76,7 +76,8 @@ ARCHITECTURES: Mapping[str, Entry] = MappingProxyType(
         "upernet": _library("unified perceptual parsing"),
         "segformer": _library("the SegFormer decoder"),
         "dpt": _library(
-            "dense prediction transformer", {**_ENCODER, "encoder": "tu-vit_base_patch16_224.augreg_in21k"}
+            "dense prediction transformer; this encoder needs image_size=224",
+            {**_ENCODER, "encoder": "tu-vit_base_patch16_224.augreg_in21k"},
         ),
     }
 )

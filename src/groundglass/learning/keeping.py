@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import lightning
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from groundglass.files import atomic, write_csv
 from groundglass.learning.learner import Learner
+from groundglass.learning.mended import lightning
 from groundglass.recipes.settings import Plateau, better, epoch_metrics
 from groundglass.run import FORMAT_VERSION, Run
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from torch import nn
 from groundglass.labels import LabelSet, label_set
 from groundglass.learning.loading import Slices
 from groundglass.learning.losses import Loss
+from groundglass.learning.mended import lightning
 from groundglass.measure.counts import confusion
 from groundglass.model.decide import decide
 from groundglass.model.prepare import fit_into, restore

@@ -10,24 +10,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from groundglass.networks.torchvision_mend import mend
-
-mend()  # before Lightning, which imports torchmetrics, which imports torchvision where it is installed
-
-import lightning  # noqa: E402
-
-from groundglass.case import Case  # noqa: E402
-from groundglass.errors import DataError, RunError, first_line  # noqa: E402
-from groundglass.labels import LabelSet, label_set  # noqa: E402
-from groundglass.learning import losses  # noqa: E402
-from groundglass.learning.device import choose_precision  # noqa: E402
-from groundglass.learning.engine import preparation_of  # noqa: E402
-from groundglass.learning.keeping import Keeper, Row  # noqa: E402
-from groundglass.learning.learner import Learner  # noqa: E402
-from groundglass.learning.loading import Slices, loader  # noqa: E402
-from groundglass.model.prepare import statistics, to_hu  # noqa: E402
-from groundglass.recipes.settings import Recipe, Standardise  # noqa: E402
-from groundglass.run import FORMAT_VERSION, Run  # noqa: E402
+from groundglass.case import Case
+from groundglass.errors import DataError, RunError, first_line
+from groundglass.labels import LabelSet, label_set
+from groundglass.learning import losses
+from groundglass.learning.device import choose_precision
+from groundglass.learning.engine import preparation_of
+from groundglass.learning.keeping import Keeper, Row
+from groundglass.learning.learner import Learner
+from groundglass.learning.loading import Slices, loader
+from groundglass.learning.mended import lightning
+from groundglass.model.prepare import statistics, to_hu
+from groundglass.recipes.settings import Recipe, Standardise
+from groundglass.run import FORMAT_VERSION, Run
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # Pixels per slice that the data set's mean and deviation are computed from: percentiles need them all in memory.

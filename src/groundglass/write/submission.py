@@ -72,7 +72,7 @@ def _check_block(path: str | Path, text: bytes, first: int) -> tuple[int, int]:
         with warnings.catch_warnings():
             # NumPy only warns where the text stops being numbers.
             warnings.simplefilter("error", DeprecationWarning)
-            numbers = np.fromstring(text.replace(b"\n", b","), dtype=np.int64, sep=",")  # type: ignore[call-overload]
+            numbers = np.fromstring(text.replace(b"\n", b","), dtype=np.int64, sep=",")
     except (ValueError, DeprecationWarning):
         raise DataError(f"{path}: holds something that is no whole number near row {first}") from None
     if numbers.size != 2 * lines or text.count(b",") != lines:
