@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from groundglass.measure.summary import ANY_LESION
-from groundglass.show.tables import print_table
+from groundglass.show.tables import format_value, print_table
 
 if TYPE_CHECKING:  # only named in signatures; with Matplotlib behind them they would delay every command
     from groundglass.workflows.check import Report
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # only named in signatures; with Matplotlib behind them they 
 
 # Of each kind of defect so many are shown; all are in the JSON report.
 _SHOWN = 3
+# Of the averages these are shown; all are in summary.csv, with how many cases left each mean as undefined.
+_AVERAGES = ("pooled", "per image, positives", "per patient, positives", "per group, positives")
 
 
 def print_check(report: Report) -> None:
@@ -67,12 +69,12 @@ def print_evaluation(result: Evaluation) -> None:
     scores = [[row.metric, (row.value, row.low, row.high), row.n, row.n_undefined] for row in s.benchmarks]
     title = f"{len(s.cases)} cases ({result.part}); 95 % intervals by {s.clusters}"
     print_table(["score", "value", "n", "undefined"], scores, title)
-    measures = [
-        [row.label, row.metric, row.average, (row.value, row.low, row.high), row.n, row.n_undefined]
-        for row in s.averages
-        if row.label in (*s.labels.lesions, ANY_LESION) and row.metric in ("dice", "iou", "precision", "recall")
-    ]
-    print_table(["class", "metric", "average", "value", "n", "undefined"], measures)
+    for metric in ("dice", "precision", "recall"):
+        found = [r for r in s.averages if r.metric == metric and r.label in (*s.labels.lesions, ANY_LESION)]
+        averages = [a for a in dict.fromkeys(r.average for r in found) if a in _AVERAGES]
+        cells = {(r.label, r.average): f"{format_value((r.value, r.low, r.high))} n {r.n}" for r in found}
+        rows = [[label, *(cells[label, a] for a in averages)] for label in dict.fromkeys(r.label for r in found)]
+        print_table([metric, *averages], rows)
     negatives = [
         [n.label, n.n_positive, n.n_negative, n.n_with_false_positives, n.mean_fp_pixels]
         for n in s.negatives

@@ -18,6 +18,7 @@ from groundglass.model.prepare import clip01, scale, to_hu
 from groundglass.run import Run
 from groundglass.show import figures as sheets
 from groundglass.show.curves import curves
+from groundglass.show.overlay import masks_of
 from groundglass.show.progress import progress
 from groundglass.show.statistics import confusion_matrix, histograms, metric_intervals
 
@@ -94,14 +95,16 @@ def _spread(chosen: Chosen, dice: dict[str, float]) -> list[tuple[Case, list[int
 def _panel(models: Sequence[Model], case: Case, tta: Tta, dice: float) -> sheets.Panel:
     labels, thresholds = models[0].labels, mean_thresholds(models)
     p = probabilities(models, case.image(), case.unit, tta)
-    masks = None
-    if thresholds is not None:
-        masks = {name: p[labels.classes.index(name)] >= value for name, value in thresholds.items()}
+    prediction = labels.decode(decide(p, labels, thresholds))
+    masks = dict(masks_of(prediction))
+    for name, value in (thresholds or {}).items():
+        # Before the decision two lesion classes may both reach their thresholds; system 000 shows that as mixed.
+        masks[name] = p[labels.classes.index(name)] >= value
     spacing = case.geometry.spacing_mm
     return sheets.Panel(
         image=to_hu(case.image(), case.unit, models[0].preparation.intensity),
         labels=labels.decode(labels.encode(case.labels())),
-        prediction=labels.decode(decide(p, labels, thresholds)),
+        prediction=prediction,
         title=f"{case.id}, lesion Dice {dice:.2f}" if dice == dice else case.id,
         spacing_mm=(spacing[-2], spacing[-1]) if spacing else None,
         predicted_masks=masks,
