@@ -66,7 +66,7 @@ def test_a_misspelt_key_is_named_with_the_nearest_valid_one(name: str, path: Key
         ("loss.0={name: focal, weight: 2}", lambda r: (r.loss[0].name, r.loss[0].weight) == ("focal", 2)),
         ("schedule={name: cosine, step: epoch}", lambda r: r.schedule.name == "cosine"),
         ("intensity.clip_hu=[-900, 100]", lambda r: r.intensity.clip_hu == (-900, 100)),
-        ("architecture.batch_norm=false", lambda r: r.architecture.knobs.get("batch_norm") is False),
+        ("architecture.attention=scse", lambda r: r.architecture.knobs.get("attention") == "scse"),
         ("split.train_sources=[medseg]", lambda r: r.split.train_sources == ("medseg",)),
         ("early_stopping={metric: validation/loss, patience: 2}", lambda r: r.early_stopping is not None),
         ("name=a=b", None),

@@ -50,9 +50,16 @@ def test_errors_are_listed_and_not_raised(tmp_path: Path) -> None:
     report = gg.check(tmp_path, tmp_path / "report.json")
     assert [defect.row for defect in report.errors] == [4, 5]
     assert {defect.kind for defect in report.errors} == {"bad-mask-values"}
-    stored = json.loads((tmp_path / "report.json").read_text())
-    assert [error["row"] for error in stored["errors"]] == [4, 5]
+    assert [error["row"] for error in report.to_dict()["errors"]] == [4, 5]
+    assert not (tmp_path / "report.json").exists(), "a data set with errors leaves nothing behind"
     assert all(defect.severity == "warning" for defect in report.warnings)
+
+
+def test_a_sound_data_set_leaves_its_report(tmp_path: Path) -> None:
+    report = gg.check(kaggle(tmp_path), tmp_path / "report.json")
+    stored = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert stored["cases"] == len(report.dataset.cases)
+    assert stored["errors"] == []
 
 
 def test_nothing_there_is_raised(tmp_path: Path) -> None:
