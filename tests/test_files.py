@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import stat
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from groundglass.files import WriteError, atomic, sha256, write_csv, write_json, write_text
+from groundglass.files import WriteError, atomic, staged, sweep, write_csv, write_json, write_text
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -89,7 +88,71 @@ def test_csv_has_only_the_columns_and_empty_cells_for_what_is_missing(tmp_path: 
     assert b"\r" not in (tmp_path / "t.csv").read_bytes()
 
 
-def test_sha256(tmp_path: Path) -> None:
-    content = os.urandom(300_000)
-    (tmp_path / "f").write_bytes(content)
-    assert sha256(tmp_path / "f") == hashlib.sha256(content).hexdigest()
+def test_a_failed_write_removes_only_the_folders_it_made(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RuntimeError), atomic(tmp_path / "mine" / "new" / "er" / "file.txt"):
+        raise RuntimeError
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+    with pytest.raises(RuntimeError), atomic(tmp_path / "new" / "file.txt"):  # noqa: PT012
+        (tmp_path / "new" / "of another").write_text("x")
+        raise RuntimeError
+    assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "of another"]
+
+
+def test_staged_files_come_all_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "out"
+    with staged(folder, ["a.txt", "b.txt"]) as stage:
+        write_text(stage / "b.txt", "new b")
+        write_text(stage / "a.txt", "new a")
+        write_text(stage / "scratch.txt", "not named")
+        assert [path.name[0] for path in folder.iterdir()] == ["."]
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a.txt": "new a", "b.txt": "new b"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_when_staging_fails_nothing_has_changed(error: type[BaseException], tmp_path: Path) -> None:
+    write_text(tmp_path / "old" / "a.txt", "old")
+    for folder in (tmp_path / "old", tmp_path / "new" / "er"):
+        with pytest.raises(error), staged(folder, ["a.txt", "b.txt"]) as stage:  # noqa: PT012
+            write_text(stage / "a.txt", "new")
+            raise error
+    assert list(tmp_path.iterdir()) == [tmp_path / "old"]
+    assert {path.name: path.read_text() for path in (tmp_path / "old").iterdir()} == {"a.txt": "old"}
+
+
+def test_the_error_of_a_staged_file_names_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", full)
+    for folder in ("out", "."):
+        with pytest.raises(WriteError) as refused, staged(folder, ["a.txt"]) as stage:
+            write_text(stage / "a.txt", "new")
+        assert str(refused.value).startswith(f"{folder}/a.txt: cannot be written (No space left on device)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_file_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").mkdir()
+    with pytest.raises(WriteError, match=r"b\.txt: cannot be written \(a folder"), staged(tmp_path, ["a.txt", "b.txt"]):
+        raise AssertionError
+    assert list(tmp_path.iterdir()) == [tmp_path / "b.txt"]
+
+
+def test_sweep_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    kept = [tmp_path / "best.pt", tmp_path / "weights" / "last.ckpt", tmp_path / ".hidden", tmp_path / "a.partial.txt"]
+    for path in kept:
+        write_text(path, "x")
+    # A kill cannot be played in one process: the temporary files are copied while they are there.
+    with atomic(tmp_path / "weights" / "last.ckpt") as temporary, staged(tmp_path / "masks", ["a.txt"]) as stage:
+        for path in (temporary, stage / "a.txt"):
+            path.write_text("half")
+        left = [temporary.with_name(temporary.name.replace(".partial", "0.partial")), stage.with_name(f"{stage.name}0")]
+        left[0].write_text("half")
+        write_text(left[1] / "a.txt", "half")
+    assert all(path.exists() for path in left)
+    sweep(tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*kept, tmp_path / "masks" / "a.txt"}
+    assert not left[1].exists()
+    sweep(tmp_path / "nowhere")

@@ -32,13 +32,13 @@ def make(folder: Path) -> Run:
 def test_what_is_created_is_what_is_opened(tmp_path: Path) -> None:
     made = make(tmp_path / "run")
     made.manifest.thresholds = {"ground-glass": 0.25}
-    made.manifest.best_value = float("nan")
+    made.manifest.kept_value = float("nan")
     made.save()
     opened = Run.open(tmp_path / "run")
     assert opened.recipe == made.recipe
     assert opened.split == SPLIT
     assert opened.manifest.thresholds == {"ground-glass": 0.25}
-    assert opened.manifest.best_value is None  # not a number is null on disk
+    assert opened.manifest.kept_value is None  # not a number is null on disk
     assert opened.manifest.state == "training"
     assert opened.manifest.format_version == FORMAT_VERSION
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json", "recipe.yaml", "split.json"}

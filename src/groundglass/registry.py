@@ -4,6 +4,8 @@ so that listing is quick and needs no torch. A new entry is one file and one lin
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +28,9 @@ class Entry:
 def load(entry: Entry | str) -> Any:
     """Import what an entry, or a `module:attribute` string, names. Raises `RecipeError` when it cannot be."""
     target = entry if isinstance(entry, str) else entry.target
+    if isinstance(entry, str) and os.getcwd() not in sys.path:
+        # A user's own module lies where the command is given, whichever way Python was started.
+        sys.path.append(os.getcwd())
     module, _, attribute = target.partition(":")
     try:
         return getattr(import_module(module), attribute)

@@ -29,6 +29,7 @@ from groundglass.files import write_json, write_text
 from groundglass.recipes.settings import Recipe
 
 FORMAT_VERSION = 1
+MAX_TIME = "max-time reached"
 State = Literal["training", "interrupted", "finished"]
 
 
@@ -54,8 +55,8 @@ class Manifest(BaseModel):
     weights_from: str = ""
     parameters: int = 0
     epochs_done: int = 0
-    best_epoch: int | None = None
-    best_value: float | None = None
+    kept_epoch: int | None = None
+    kept_value: float | None = None
     thresholds: dict[str, float] | None = None
     seconds: float = 0.0
     environment: dict[str, str] = {}

@@ -292,11 +292,11 @@ def test_resuming_something_else(run: Run, drawn: Path, tmp_path: Path, cli: Cli
         assert_refused(cli("train", recipe, "--data", drawn, "-o", copy, "--resume", "--fold", "1/2"), "not 1/2")
         other = kaggle(tmp_path.parent / f"{tmp_path.name}-other")
         assert_refused(cli("train", recipe, "--data", other, "-o", copy, "--resume"), "trained on other data")
-    (copy / "weights" / "last.ckpt").unlink()
+    (copy / "weights" / "last.ckpt").write_bytes(b"torn")
     answer = cli("train", recipe, "--data", drawn, "-o", copy, "--resume")
     assert answer.code == 2
     assert answer.err.splitlines()[-1].startswith("groundglass: ")
-    assert "cannot be resumed" in answer.err
+    assert "last.ckpt: cannot be read" in answer.err
 
 
 def test_runs_that_are_no_folds(run: Run, folds: list[Run], drawn: Path, tmp_path: Path, cli: Cli) -> None:
@@ -374,7 +374,7 @@ def test_predict_refuses(name: str, run: Run, place: Path, elsewhere: Path, cli:
     source = make(place)
     answer = cli("predict", run.path, source, "-o", "masks")
     assert_refused(answer, fragment)
-    assert [path for path in elsewhere.rglob("*") if path.is_file()] == []
+    assert list(elsewhere.rglob("*")) == []
     assert not (place / "sprung").exists()
 
 
@@ -388,6 +388,71 @@ def test_predict_options(run: Run, place: Path, tmp_path: Path, cli: Cli) -> Non
         assert_refused(cli("predict", f"{run.path},nowhere", source, "-o", "masks"), "nowhere: is not a run folder")
         assert_refused(cli("predict", run.path, source, "-o", source), "is a file; give a folder")
         assert_refused(cli("predict", run.path, source), "missing option '-o'")
+
+
+def test_predict_overwrites_no_input(run: Run, place: Path, tmp_path: Path, monkeypatch: Any, cli: Cli) -> None:
+    (place / "slices").mkdir()
+    scan = _save(place / "scan.npy", np.full((16, 16), -900.0))
+    probabilities = _save(place / "slices" / "a_probabilities.npy", np.full((16, 16), -900.0))
+    Image.new("L", (16, 16)).save(place / "slices" / "a.png")
+    (place / "link.npy").symlink_to(scan)
+    (place / "out").mkdir()
+    (place / "out" / "scan.npy").symlink_to(scan)
+    monkeypatch.chdir(place)
+    with untouched(tmp_path):
+        refused = "scan.npy: would be overwritten by what is predicted for"
+        assert_refused(cli("predict", run.path, "scan.npy", "-o", "."), refused)
+        assert_refused(cli("predict", run.path, scan, "-o", "."), refused)
+        assert_refused(cli("predict", run.path, "link.npy", "-o", "slices/.."), "link.npy: would be overwritten")
+        assert_refused(cli("predict", run.path, scan, "-o", "out"), refused)
+        assert_refused(cli("predict", run.path, "slices", "-o", "slices"), "a.png: would be overwritten")
+        # The probabilities of one and the label map of the other.
+        both = (probabilities, place / "slices" / "a.png")
+        same = "would be written to the same name"
+        assert_refused(cli("predict", run.path, *both, "-o", "masks", "--probabilities"), same)
+        assert_refused(cli("predict", run.path, both[1], scan, scan, "-o", "masks"), same)
+    assert cli("predict", run.path, *both, "-o", "masks", "--unit", "HU").code == 0
+
+
+def _later_nan(folder: Path) -> None:
+    _not_a_number(folder / "z")
+
+
+def _later_cut(folder: Path) -> None:
+    """A JPEG whose header is whole: only decoding tells."""
+    Image.effect_noise((64, 64), 90).save(folder / "z" / "z.jpg")
+    content = (folder / "z" / "z.jpg").read_bytes()
+    (folder / "z" / "z.jpg").write_bytes(content[: len(content) * 3 // 4])
+
+
+@pytest.mark.parametrize("damage", [_later_nan, _later_cut])
+@pytest.mark.parametrize("options", [[], ["--probabilities"]])
+def test_a_fault_in_a_later_input_leaves_nothing(
+    damage: Callable[[Path], None], options: list[str], run: Run, place: Path, elsewhere: Path, cli: Cli
+) -> None:
+    _save(place / "a.npy", np.full((2, 16, 16), -900.0))
+    (place / "z").mkdir()
+    damage(place)
+    inputs = (place / "a.npy", place / "z")
+    assert_refused(cli("predict", run.path, *inputs, "-o", "deep/masks", *options), f"{place / 'z'}")
+    assert list(elsewhere.iterdir()) == []
+    assert cli("predict", run.path, place / "a.npy", "-o", "masks", *options).code == 0
+    with untouched(elsewhere):
+        assert cli("predict", run.path, *inputs, "-o", "masks", *options).code == 2
+
+
+def test_predict_with_runs_of_two_decisions(run: Run, folds: list[Run], place: Path, tmp_path: Path, cli: Cli) -> None:
+    source = _save(place / "scan.npy", np.full((16, 16), -900.0))
+    with untouched(tmp_path):
+        refused = cli("predict", f"{run.path},{folds[0].path}", source, "-o", "masks")
+        assert_refused(refused, "some of these runs decide by thresholds, others by argmax")
+
+
+def test_predict_where_a_folder_has_the_name_of_a_map(run: Run, place: Path, tmp_path: Path, cli: Cli) -> None:
+    source = _save(place / "scan.npy", np.full((16, 16), -900.0))
+    (place / "masks" / "scan.npy").mkdir(parents=True)
+    with untouched(tmp_path):
+        assert_refused(cli("predict", run.path, source, "-o", place / "masks"), "scan.npy: cannot be written (a folder")
 
 
 # submit ---------------------------------------------------------------------------------------------------------------
@@ -468,9 +533,10 @@ def full_disk(limit: int) -> Iterator[None]:
 def test_full_disk_while_predicting(run: Run, drawn: Path, elsewhere: Path, cli: Cli) -> None:
     source = drawn / "test_images_medseg.npy"
     with full_disk(10_000):
-        assert_refused(cli("predict", run.path, source, "-o", "masks"), "cannot be written")
+        refused = "masks/test_images_medseg.npy: cannot be written"
+        assert_refused(cli("predict", run.path, source, "-o", "masks"), refused)
         assert_refused(cli("predict", run.path, source, "-o", "masks", "--probabilities"), "cannot be written")
-    assert [path for path in elsewhere.rglob("*") if path.is_file()] == []
+    assert list(elsewhere.rglob("*")) == []
 
 
 def test_full_disk_while_submitting(drawn: Path, place: Path, elsewhere: Path) -> None:

@@ -63,7 +63,7 @@ def leaked(folder: Path) -> None:
             duplicate,
             "exact-duplicate",
             "images_radiopedia.npy row 7",
-            "same pixels as images_medseg.npy row 3; a split may",
+            "same pixels as images_medseg.npy row 3; the groups of radiopaedia/0007 and medseg/003 count as one",
         ),
         (
             leaked,

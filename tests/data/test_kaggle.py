@@ -81,6 +81,24 @@ def test_without_masks_slices_can_only_be_predicted(tmp_path: Path) -> None:
     assert [case.source for case in dataset.test].count("medseg") == 6
 
 
+def test_an_unknown_unit_is_told_for_each_part_and_can_be_stated(tmp_path: Path) -> None:
+    kaggle(tmp_path)
+    for name in ("images_medseg.npy", "test_images_medseg.npy"):
+        np.save(tmp_path / name, np.load(tmp_path / name) / 2000 + 0.5)
+    found = [d for d in open_dataset(tmp_path).defects if d.kind == "unknown-unit"]
+    assert [(d.severity, d.file) for d in found] == [
+        ("warning", "images_medseg.npy"),
+        ("warning", "test_images_medseg.npy"),
+    ]
+    assert "6 images of 'medseg' fit neither HU" in found[0].message
+    assert "2 images of 'test' fit neither HU" in found[1].message
+    assert "'unit: HU' or 'unit: picture' into dataset.yaml beside the npy files" in found[0].message
+    (tmp_path / "dataset.yaml").write_text("unit: picture\n")
+    dataset = open_dataset(tmp_path)
+    assert {case.unit for case in (*dataset.cases, *dataset.test)} == {dataset.unit} == {Unit.PICTURE}
+    assert "unknown-unit" not in kinds(dataset)
+
+
 def test_guessed_classes_are_told(tmp_path: Path) -> None:
     table = kaggle(tmp_path) / "radiopaedia_slices.csv"
     table.write_text(table.read_text().replace("yes", "no", 3))

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from groundglass.case import Unit
-from groundglass.data import open_dataset, require_clean
+from groundglass.data import open_dataset, require_clean, scan
+from groundglass.errors import DataError
 from tests.data.small import pictures, table
 
 
@@ -98,6 +99,95 @@ def test_lungs_alone_are_labels(tmp_path: Path) -> None:
     assert set(np.unique(dataset.cases[0].labels())) == {0, 3}
 
 
+def test_a_lung_for_some_masks_only_is_an_error_that_names_the_rows(tmp_path: Path) -> None:
+    text = "".join(
+        f"{name},images/{name}.png,masks/{name}.png,{lung}\n"
+        for name, lung in (("a_1", "lungs/a_1.png"), ("a_2", ""), ("b_1", "lungs/b_1.png"), ("b_2", ""))
+    )
+    path = table(tmp_path, f"patient,image,mask,lung\n{text}")
+    (defect,) = open_dataset(path).defects
+    assert (defect.severity, defect.kind, defect.file) == ("error", "missing-partner", "manifest.csv")
+    assert "2 of 4 rows with a mask name no lung (rows 2, 4)" in defect.message
+    with pytest.raises(DataError, match="healthy lung would count as background"):
+        require_clean(open_dataset(path))
+    # Without a mask nothing is learned from a row, so it may lack a lung.
+    path.write_text("patient,image,mask,lung\np,images/a_1.png,masks/a_1.png,lungs/a_1.png\nq,images/a_2.png,,\n")
+    assert open_dataset(path).defects == ()
+
+
+def test_many_rows_without_a_lung_stay_one_short_line(tmp_path: Path) -> None:
+    rows = "image,mask,lung\n" + "images/a_1.png,masks/a_1.png,\n" * 30
+    path = table(tmp_path, rows + "images/a_2.png,masks/a_2.png,lungs/a_2.png\n")
+    defect = next(d for d in open_dataset(path).defects if d.kind == "missing-partner")
+    assert "(rows 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 20 more)" in defect.message
+
+
+def test_lungs_of_rows_without_a_mask_do_not_announce_lungs_in_masks(tmp_path: Path) -> None:
+    rows = "patient,image,mask,lung\np,images/a_1.png,masks/a_1.png,\nq,images/a_2.png,,lungs/a_2.png\n"
+    dataset = open_dataset(table(tmp_path, rows))
+    assert [case.id for case in dataset.cases] == ["a_1"]
+    assert dataset.classes == ("background", "ground-glass", "consolidation")
+
+
+def test_files_elsewhere_are_known_by_their_name_only(tmp_path: Path) -> None:
+    far = pictures(tmp_path / "jane" / "scans")
+    near = tmp_path / "set"
+    pictures(near)
+    (near / "manifest.csv").write_text(
+        "patient,image,mask\n"
+        f"p,{far}/images/a_1.png,{far}/masks/a_1.png\n"
+        f"p,{near}/images/a_2.png,{near}/masks/a_2.png\n"
+        "p,../jane/scans/images/b_1.png,masks/b_1.png\n"
+        "p,./images/../images/b_2.png,masks/b_2.png\n"
+    )
+    dataset = open_dataset(near)
+    assert [case.file for case in dataset.cases] == ["a_1.png", "images/a_2.png", "b_1.png", "images/b_2.png"]
+    assert require_clean(dataset) is not None
+
+
+def test_no_defect_tells_where_files_elsewhere_lie(tmp_path: Path) -> None:
+    far = pictures(tmp_path / "jane: doe" / "scans")
+    near = tmp_path / "set"
+    near.mkdir()
+    (far / "images" / "b_1.png").write_text("not a picture")
+    Image.new("L", (16, 15)).save(far / "masks" / "b_2.png")
+    Image.new("L", (16, 16)).save(far / "masks" / "b_2.jpg")
+    rows = [("none", "a_1"), ("a_1", "none"), ("b_1", "b_1"), ("b_2", "b_2"), ("a_2", "a_2"), ("a_2", "a_2")]
+    lines = [f"{far}/images/{image}.png,{far}/masks/{mask}.png\n" for image, mask in rows]
+    lines.append(f"{far}/images/a_1.png,{far}/masks/b_2.jpg\n")
+    (near / "manifest.csv").write_text("image,mask\n" + "".join(lines))
+    dataset = open_dataset(near)
+    (far / "masks" / "a_2.png").unlink()
+    defects = [*dataset.defects, *scan(dataset).defects]
+    assert [(d.kind, d.file) for d in defects if d.severity == "error"] == [
+        ("missing-file", "none.png"),
+        ("missing-file", "none.png"),
+        ("unreadable", "b_1.png"),
+        ("shape-mismatch", "b_2.png"),
+        ("lossy-mask", "b_2.jpg"),
+        ("repeated-name", "a_2.png"),
+        ("unreadable", "a_2.png"),
+    ]
+    assert not [str(d) for d in defects if "jane" in str(d) or str(tmp_path) in str(d)]
+    assert str(dataset.defects[0]) == "none.png: does not exist (row 1 of the table)"
+
+
+def test_an_unknown_unit_is_told_with_its_count_and_the_way_out(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    for index in range(3):
+        np.save(tmp_path / f"ct_{index}.npy", np.random.default_rng(index).random((8, 8)))
+    rows = "".join(f"p,{name}\n" for name in ("images/a_1.png", "ct_0.npy", "ct_1.npy", "ct_2.npy"))
+    (tmp_path / "manifest.csv").write_text(f"patient,image\n{rows}")
+    (defect,) = (d for d in open_dataset(tmp_path).defects if d.kind == "unknown-unit")
+    assert (defect.severity, defect.file, defect.row) == ("warning", "ct_0.npy", None)
+    assert "3 images of 'data'" in defect.message
+    assert "write 'unit: HU' or 'unit: picture' into dataset.yaml beside manifest.csv" in defect.message
+    (tmp_path / "dataset.yaml").write_text("unit: HU\n")
+    dataset = open_dataset(tmp_path)
+    assert {case.unit for case in dataset.test} == {Unit.HU}
+    assert dataset.defects == ()
+
+
 def test_settings_name_values_and_unit(tmp_path: Path) -> None:
     pictures(tmp_path)
     Image.new("L", (16, 16), 255).save(tmp_path / "masks" / "a_1.png")
@@ -111,8 +201,8 @@ def test_settings_name_values_and_unit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["npy", "nii.gz"])
 def test_a_stack_gives_a_case_a_slice(tmp_path: Path, kind: str) -> None:
-    volume = np.random.default_rng(0).integers(-1000, 400, (3, 5, 4)).astype(np.int16)
-    mask = (np.arange(60).reshape(3, 5, 4) % 3).astype(np.uint8)
+    volume = np.random.default_rng(0).integers(-1000, 400, (3, 4, 5)).astype(np.int16)
+    mask = (np.arange(60).reshape(3, 4, 5) % 3).astype(np.uint8)
     for name, array in (("ct", volume), ("ct_mask", mask)):
         if kind == "npy":
             np.save(tmp_path / f"{name}.npy", array)

@@ -37,6 +37,17 @@ def group_of(cases: list[Case]) -> dict[str, str]:
     return {case.id: case.group for case in cases}
 
 
+def all_linked(cases: list[Case], hashes: dict[str, str]) -> bool:
+    """Whether one can walk from the first case to all others over shared groups and shared pictures."""
+    reached, before = {cases[0].group, hashes[cases[0].id]}, 0
+    while len(reached) > before:
+        before = len(reached)
+        for case in cases:
+            if reached & {case.group, hashes[case.id]}:
+                reached |= {case.group, hashes[case.id]}
+    return all(case.group in reached for case in cases)
+
+
 members = st.lists(st.integers(0, 9), min_size=5, max_size=60).filter(lambda g: len(set(g)) >= 3)
 
 
@@ -129,6 +140,61 @@ def test_test_cases_stay_away() -> None:
         assert not set(away) & {*fold.train, *fold.validation}
     with pytest.raises(RecipeError, match="divide the group 's0'"):
         kfold(make([0, 0, 1, 1, 2]), 2, 1, 0, test=["s/000"])
+
+
+@given(groups=members, copies=st.lists(st.integers(0, 9), min_size=60, max_size=60), seed=st.integers(0, 99))
+def test_copies_are_never_on_two_sides(groups: list[int], copies: list[int], seed: int) -> None:
+    cases = make(groups)
+    # A number below 3 is a picture that several groups may hold; the others are pictures of their own.
+    hashes = {case.id: str(c) if c < 3 else case.id for case, c in zip(cases, copies, strict=False)}
+    if all_linked(cases, hashes):
+        with pytest.raises(RecipeError, match="joined into 1"):
+            holdout(cases, 0.3, seed, hashes=hashes)
+        return
+    split = holdout(cases, 0.3, seed, hashes=hashes)
+    assert sorted(split.train + split.validation) == [case.id for case in cases]
+    for owner in (hashes, group_of(cases)):
+        assert {owner[i] for i in split.train}.isdisjoint(owner[i] for i in split.validation)
+    turned = holdout(cases[::-1], 0.3, seed, hashes=hashes)
+    assert (set(turned.validation), turned.groups) == (set(split.validation), split.groups)
+
+
+def test_groups_are_joined_by_way_of_others_and_that_is_said() -> None:
+    cases = make([0, 0, 1, 1, 2, 3, 4, 5, 6])
+    ids = [case.id for case in cases]
+    hashes = {**{i: i for i in ids}, ids[1]: "x", ids[2]: "x", ids[3]: "y", ids[4]: "y", ids[7]: "z", ids[8]: "z"}
+    chain, pair = set(ids[:5]), set(ids[7:])
+    for seed in range(20):
+        for k in (1, 2):
+            fold = kfold(cases, 2, k, seed, hashes=hashes)
+            assert chain <= set(fold.train) or chain <= set(fold.validation)
+            assert pair <= set(fold.train) or pair <= set(fold.validation)
+            assert fold.groups == "4 groups, none divided (5 groups that hold the same images were joined into 2)"
+    apart = {i: i for i in ids}
+    assert kfold(cases, 2, 1, 3, hashes=apart) == kfold(cases, 2, 1, 3)
+    assert holdout(cases, 0.3, 3, hashes=hashes, lesion=lesions(cases, 0)).groups == fold.groups
+    with pytest.raises(RecipeError, match=r"there are 4 \(5 groups .* joined into 2\)"):
+        kfold(cases, 5, 1, 0, hashes=hashes)
+    with pytest.raises(RecipeError, match=r"divide the group 's0'.*joined into 2"):
+        holdout(cases, 0.3, 0, hashes=hashes, test=ids[:2])
+
+
+def test_a_copy_in_another_source_keeps_its_group_from_validating() -> None:
+    cases = singles(6, "a") + singles(6, "b")
+    hashes = {**{case.id: case.id for case in cases}, "a/001": "x", "b/004": "x"}
+    for seed in range(10):
+        split = holdout(cases, 0.5, seed, hashes=hashes, validation_sources=["a"])
+        assert "a/001" in split.train
+
+
+def test_explicit_rows_stand_and_their_copies_are_counted() -> None:
+    cases = singles(6, "a") + singles(6, "b")
+    hashes = {**{case.id: case.id for case in cases}, "a/001": "x", "b/004": "x", "a/002": "y", "a/003": "y"}
+    split = explicit(cases, {"a": "0..3"}, hashes=hashes)
+    assert split.validation == ("a/000", "a/001", "a/002", "a/003")
+    assert split.groups == "12 groups, none divided; 1 of 4 validation cases have the pixels of a training case"
+    assert "pixels" not in explicit(cases, {"a": "0..3"}, hashes=hashes, train_sources=["a"]).groups
+    assert "pixels" not in explicit(cases, {"a": "0..3"}).groups
 
 
 def test_explicit_rows() -> None:

@@ -21,11 +21,11 @@ import groundglass as gg
 from groundglass.errors import DataError, RunError
 from groundglass.labels import label_set
 from groundglass.learning import training
-from groundglass.learning.keeping import Keeper, read_curves
+from groundglass.learning.keeping import Keeper
 from groundglass.learning.learner import Learner, Tally
 from groundglass.measure.counts import stack
 from groundglass.recipes import Recipe
-from groundglass.run import Run
+from groundglass.run import MAX_TIME, Run
 from groundglass.workflows import evaluate as evaluating
 from groundglass.workflows import train as workflow
 from tests.learning import killed, tiny
@@ -57,7 +57,7 @@ def assert_same(one: Run, other: Run) -> None:
     assert equal(kept(one), kept(other))
     assert rows(one) == rows(other)
     ours, theirs = (Run.open(run.path).manifest for run in (one, other))
-    for fact in ("state", "why_ended", "best_epoch", "best_value", "epochs_done", "mean", "std", "parameters"):
+    for fact in ("state", "why_ended", "kept_epoch", "kept_value", "epochs_done", "mean", "std", "parameters"):
         assert getattr(ours, fact) == getattr(theirs, fact), fact
 
 
@@ -83,7 +83,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(schedule: dict[str, Any]
     parts = tiny.resumed(parts, max_seconds=AT_ONCE)
     assert parts.manifest.epochs_done == 2
     parts = tiny.resumed(parts)
-    assert parts.manifest.state == "finished"
+    assert parts.manifest.why_ended == f"all {recipe.epochs} epochs"
     assert_same(parts, whole)
     rates = {row["learning_rate"] for row in rows(whole)}
     assert (len(rates) == 1) == (schedule["name"] == "constant")
@@ -101,7 +101,7 @@ def test_early_stopping_kept_improvements_and_momentum_survive_a_resume(
     )
     whole = tiny.fitted(tmp_path / "whole", recipe)
     parts = tiny.fitted(tmp_path / "parts", recipe, max_seconds=AT_ONCE)
-    while parts.manifest.state == "interrupted":
+    while parts.manifest.why_ended == MAX_TIME:
         parts = tiny.resumed(parts, max_seconds=AT_ONCE)
     assert_same(parts, whole)
 
@@ -179,10 +179,11 @@ def test_ctrl_c_is_raised_again_after_the_run_says_so(tmp_path: Path, monkeypatc
 def test_a_tiny_training_learns(tmp_path: Path) -> None:
     recipe = tiny.recipe(epochs=15, optimiser={"name": "adam", "learning_rate": 0.02})
     run = tiny.fitted(tmp_path / "run", recipe, train=12, validation=4)
-    curve = read_curves(run)
+    with open(run.curves, newline="", encoding="utf-8") as file:
+        curve = [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)]
     assert curve[-1]["train/loss"] < 0.6 * curve[0]["train/loss"]
     assert curve[-1]["validation/f1_lesions"] > curve[0]["validation/f1_lesions"] + 0.1
-    assert run.manifest.best_value == max(row["validation/f1_lesions"] for row in run_rows(run))
+    assert run.manifest.kept_value == max(row["validation/f1_lesions"] for row in run_rows(run))
 
 
 def run_rows(run: Run) -> list[dict[str, float]]:
@@ -236,9 +237,8 @@ def test_training_stops_after_its_patience_without_a_better_loss(
     losses = [1.0, 0.8, 0.9, 0.8, 0.7, 0.75, 0.7, 0.9, 0.1, 0.1]
     run, _ = scripted(tmp_path / "run", watched(3, 1, 10), losses, monkeypatch)
     assert run.manifest.epochs_done == 8
-    assert run.manifest.state == "finished"
     assert run.manifest.why_ended == "early stopping: 3 epochs without a better validation/loss"
-    assert (run.manifest.best_epoch, run.manifest.best_value) == (5, 0.7)
+    assert (run.manifest.kept_epoch, run.manifest.kept_value) == (5, 0.7)
 
 
 def test_without_early_stopping_all_epochs_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +252,7 @@ def test_system_000_keeps_every_fifth_improvement(tmp_path: Path, monkeypatch: p
     losses = [1.0, 0.9, 0.95, 0.8, 0.7, 0.6, 0.55, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3]
     run, written = scripted(tmp_path / "run", watched(7, 5, 13), losses, monkeypatch)
     assert written == [1, 6, 12]
-    assert (run.manifest.best_epoch, run.manifest.best_value) == (12, 0.35)
+    assert (run.manifest.kept_epoch, run.manifest.kept_value) == (12, 0.35)
 
 
 # --- what a run folder promises ---------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def test_an_undefined_benchmark_is_explained():
     assert any(note.startswith("kaggle_pooled is undefined") for note in summary.notes)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(arrays(np.int64, (5, 4, 4), elements=st.integers(0, 3)), st.permutations(range(5)))
 def test_neither_values_nor_intervals_depend_on_the_order_of_cases(matrices, order):
     cases = [CaseCounts(f"c{i}", "s", matrix, f"p{i // 2}") for i, matrix in enumerate(matrices)]
@@ -118,7 +118,7 @@ def test_neither_values_nor_intervals_depend_on_the_order_of_cases(matrices, ord
         assert one == pytest.approx(other, nan_ok=True)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(arrays(np.int64, (4, 4, 4), elements=st.integers(0, 3)))
 def test_one_image_a_patient_makes_both_means_equal(matrices):
     summary = summarise([CaseCounts(f"c{i}", "s", m, f"p{i}") for i, m in enumerate(matrices)], CT4, 0, 20)
@@ -183,6 +183,62 @@ def test_a_number_that_one_patient_decides_has_no_interval():
     for row in (summary.row("lesion", "dice", "pooled"), summary.benchmark("any_lesion_dice")):
         assert row.value == pytest.approx(2 / 3)
         assert np.isnan([row.low, row.high]).all()
+
+
+def rare_consolidation(positive, patients=12):
+    """Two images a patient, all with ground-glass; consolidation in one image of the first `positive` patients."""
+    random = np.random.default_rng(0)
+    cases = []
+    for i in range(2 * patients):
+        matrix = random.integers(1, 9, (4, 4))
+        if i % 2 or i // 2 >= positive:
+            matrix[2] = 0
+        cases.append(CaseCounts(f"c{i}", "s", matrix, f"p{i // 2}"))
+    return cases
+
+
+@pytest.mark.parametrize("positive", [2, 3, 9, 10])
+def test_only_clusters_that_decide_a_number_count_for_its_interval(positive):
+    summary = summarise(rare_consolidation(positive), CT4, 0, 50)
+    narrow = next((note for note in summary.notes if "too narrow" in note), "")
+    lacking = next((note for note in summary.notes if "no interval" in note), "")
+    rows = [
+        *(summary.row("consolidation", "dice", average) for average in ("pooled", "per image, positives")),
+        summary.row("consolidation", "recall", "per patient"),
+        *(summary.benchmark(name) for name in ("kaggle_pooled", "miou_2", "miou_4")),
+    ]
+    for row in rows:
+        assert row.n_clusters == positive
+        assert np.isnan([row.low, row.high]).all() == (positive < 3)
+    assert ("consolidation" in narrow and "kaggle_pooled" in narrow) == (3 <= positive < 10)
+    assert ("consolidation" in lacking and "kaggle_pooled" in lacking) == (positive < 3)
+    others = [
+        summary.row("ground-glass", "dice", "pooled"),
+        summary.row("consolidation", "specificity", "pooled"),
+        summary.row("consolidation", "dice", "per image"),  # 0 where consolidation is only predicted
+        *(summary.benchmark(name) for name in ("pixel_accuracy", "any_lesion_dice_pooled", "kaggle_per_image")),
+    ]
+    for row in others:
+        assert row.n_clusters == 12
+        assert row.low < row.value < row.high
+    assert "ground-glass" not in narrow + lacking
+
+
+def test_every_sum_over_images_counts_the_rarest_class():
+    """A named score that does not change when all images become one is a sum over images."""
+    cases = rare_consolidation(4)
+    summary, total = summarise(cases, CT4, 0, 10), sum(case.confusion for case in cases)
+    for named in applicable(CT4):
+        pooled = score(named.name, [CaseCounts("all", "s", total)], CT4) == pytest.approx(score(named.name, cases, CT4))
+        if named.name != "pixel_accuracy":
+            rare = pooled and "consolidation" in named.needs
+            assert summary.benchmark(named.name).n_clusters == (4 if rare else 12), named.name
+
+
+def test_images_in_place_of_patients_are_remarked_on():
+    unknown = [CaseCounts(case.case, case.source, case.confusion) for case in random_cases(30)]
+    assert summarise(unknown, CT4, 0, 10).notes == ("patients are not known: intervals by image are too narrow",)
+    assert summarise(unknown, CT4, 0, 0).notes == ("no intervals were asked for",)
 
 
 def test_the_seed_decides_the_intervals():

@@ -6,7 +6,7 @@ import pytest
 from groundglass.case import Unit
 from groundglass.errors import DataError, RunError
 from groundglass.labels import label_set
-from groundglass.model.predict import Model, mean_thresholds, probabilities, segment
+from groundglass.model.predict import Model, check_together, mean_thresholds, probabilities, segment
 from groundglass.model.prepare import Preparation, clip01
 from groundglass.recipes.settings import Intensity
 
@@ -89,13 +89,24 @@ def test_an_unknown_unit_is_refused_before_the_engine_is_asked():
         probabilities([Model(never, Preparation(INTENSITY, 32), CT4)], image(), Unit.UNKNOWN)
 
 
-def test_thresholds_are_averaged_and_missing_ones_mean_argmax():
+def test_thresholds_are_averaged_and_no_thresholds_mean_argmax():
     a, b = {"ground-glass": 0.2, "consolidation": 0.4}, {"ground-glass": 0.4, "consolidation": 0.8}
     assert mean_thresholds([model(thresholds=a), model(thresholds=b)]) == pytest.approx(
         {"ground-glass": 0.3, "consolidation": 0.6}
     )
-    assert mean_thresholds([model(thresholds=a), model()]) is None
-    assert mean_thresholds([model()]) is None
+    assert mean_thresholds([model(), model()]) is None
+
+
+def test_thresholds_and_argmax_are_not_mixed():
+    def never(_):
+        raise AssertionError
+
+    preparation = Preparation(INTENSITY, 32)
+    mixed = [Model(never, preparation, CT4, {"ground-glass": 0.2}), Model(never, preparation, CT4)]
+    for ask in (check_together, mean_thresholds, lambda models: segment(models, image(), Unit.HU)):
+        for models in (mixed, mixed[::-1]):
+            with pytest.raises(RunError, match="some of these runs decide by thresholds, others by argmax"):
+                ask(models)
 
 
 def test_a_segmentation_holds_canonical_values_decided_on_the_image_s_grid():

@@ -42,7 +42,10 @@ def test_own_code_that_does_not_fit_is_one_line(architecture: dict[str, object],
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        ({"name": "pan", "encoder": "resnet18", "encoder_weights": "none"}, "cannot take images of 32 pixels"),
+        (
+            {"name": "pan", "encoder": "resnet18", "encoder_weights": "none"},
+            "cannot take batches of 4 images of 32 pixels",
+        ),
         ({"name": "tests.networks.own:Halved"}, r"answers with \(1, 4, 16, 16\), not with logits \(1, 4, 32, 32\)"),
     ],
 )

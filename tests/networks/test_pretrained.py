@@ -83,6 +83,55 @@ def test_the_package_s_weights_come_by_order_into_timm_s_names() -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours_in_order, theirs_in_order, strict=False))
 
 
+# One of the few timm models whose weights lie at a plain address and not in the hub.
+BY_ADDRESS = "tu-legacy_seresnet18"
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An empty torch cache in `tmp_path`, and the addresses that torch was asked to fetch, none of which it reaches."""
+    addresses: list[str] = []
+
+    def fetch(url: str, *_: object, **__: object) -> None:
+        addresses.append(url)
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    return addresses
+
+
+def test_nothing_is_fetched_from_a_plain_address_unless_asked_for(fetched: list[str]) -> None:
+    network = unet(BY_ADDRESS)
+    with pytest.raises(WeightsError, match=r"are not on this machine.*--download"):
+        load_encoder(network, BY_ADDRESS, None, download=False)
+    assert fetched == []
+    with pytest.raises(WeightsError, match="could not be downloaded"):
+        load_encoder(network, BY_ADDRESS, None, download=True)
+    assert len(fetched) == 1
+
+
+def test_a_copy_in_torch_s_cache_needs_no_download(fetched: list[str], tmp_path: Path) -> None:
+    import timm
+
+    name = BY_ADDRESS.removeprefix("tu-")
+    weights = perturbed(timm.create_model(name, pretrained=False))
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(weights, tmp_path / "checkpoints" / Path(timm.get_pretrained_cfg(name).url).name)
+    network = unet(BY_ADDRESS, channels=3)
+    load_encoder(network, BY_ADDRESS, None, download=False)
+    assert fetched == []
+    assert torch.equal(network.encoder.state_dict()["model.layer1.0.conv1.weight"], weights["layer1.0.conv1.weight"])
+
+
+def test_the_library_s_own_encoders_all_come_from_the_hub() -> None:
+    from segmentation_models_pytorch.encoders import encoders
+
+    settings = [s for entry in encoders.values() for s in entry["pretrained_settings"].values()]
+    assert settings
+    assert [s for s in settings if "repo_id" not in s] == []
+
+
 @pytest.mark.parametrize("fault", ["shape", "missing", "other"])
 def test_weights_of_another_network_are_refused_and_nothing_is_taken(tmp_path: Path, fault: str) -> None:
     source = perturbed(unet().encoder)

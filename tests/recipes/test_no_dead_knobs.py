@@ -348,7 +348,7 @@ def see_script(values: Values) -> str:
     with tempfile.TemporaryDirectory() as folder:
         run = tiny.new_run(Path(folder) / "run", recipe_for_folder(recipe), tiny.cases(2), tiny.cases(1, 50))
         run.recipe = recipe
-        keeper, trainer = Keeper(run, lambda row: None, None), StandIn()
+        keeper, trainer = Keeper(run, lambda row: None, lambda done, total: None, None), StandIn()
         keeper.on_train_epoch_start(trainer, learner)  # type: ignore[arg-type]
         seen: list[Any] = []
         random = np.random.default_rng(0)
@@ -364,7 +364,7 @@ def see_script(values: Values) -> str:
             for tally in learner.tallies.values():
                 tally.epoch = epoch + 1  # type: ignore[attr-defined]
             keeper.on_train_epoch_end(trainer, learner)  # type: ignore[arg-type]
-            seen.append((run.manifest.best_epoch, run.manifest.best_value))
+            seen.append((run.manifest.kept_epoch, run.manifest.kept_value))
             if trainer.should_stop:
                 break
         return digest(*seen)

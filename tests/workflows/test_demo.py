@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from pathlib import Path
@@ -33,6 +34,8 @@ def test_the_whole_path(tmp_path: Path) -> None:
     dice = next(row["value"] for row in summary["benchmarks"] if row["metric"] == "any_lesion_dice")
     assert result.any_lesion_dice == pytest.approx(dice)
     assert f"{result.any_lesion_dice:.3f}" in page
+    assert any("chosen on these very cases" in note for note in summary["notes"])
+    assert all(f"Note: {html.escape(note)}." in page for note in summary["notes"])
     assert json.loads((result.folder / "check.json").read_text())["errors"] == []
     maps = np.load(result.folder / "predictions" / "scan.npy")
     rows, ones = verify(result.folder / "submission.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 import groundglass as gg
+from groundglass.data import scan
 from groundglass.errors import RunError
 from groundglass.run import Run
 from groundglass.workflows.evaluate import Evaluation
@@ -40,7 +42,10 @@ def test_held_out_cases_and_no_others_are_scored(run: Run, drawn: Path, tmp_path
     about = json.loads((tmp_path / "summary.json").read_text())
     assert (about["part"], about["tta"], about["recipe"]) == ("held-out", "none", "demo")
     assert about["data_fingerprints"] == [run.manifest.data_fingerprint]
-    assert any("patients are not known" in note for note in about["run_notes"])
+    assert about["scored_fingerprint"] == run.manifest.data_fingerprint
+    assert any("patients are not known" in note for note in about["notes"])
+    assert "the kept epoch was chosen on these very cases; expect less on new ones" in about["notes"]
+    assert list(result.notes) == about["notes"]
     assert {path.name for path in tmp_path.iterdir()} == {"cases.csv", "summary.csv", "negatives.csv", "summary.json"}
 
 
@@ -104,8 +109,35 @@ def test_folds_are_pooled_out_of_fold(folds: list[Run], drawn: Path, tmp_path: P
     def key(row: dict[str, str]) -> tuple[str, str]:
         return row["case"], row["class"]
 
+    assert {row.pop("part") for row in together} == {"out-of-fold"}
+    assert {row.pop("part") for row in alone} == {"held-out"}
     assert sorted(together, key=key) == sorted(alone, key=key)
-    assert json.loads((pooled.folder / "summary.json").read_text())["part"] == "out-of-fold"
+    about = json.loads((pooled.folder / "summary.json").read_text())
+    assert about["part"] == pooled.part == "out-of-fold"
+    assert any(note.startswith("the kept epoch and the thresholds were chosen on these") for note in about["notes"])
+
+
+@pytest.mark.slow
+def test_each_kind_of_score_has_its_own_name_and_folder(folds: list[Run], drawn: Path, tmp_path: Path) -> None:
+    copies = [Run.open(shutil.copytree(run.path, tmp_path / run.path.name)) for run in folds]
+    other = drawn_kaggle(tmp_path / "other")
+    np.save(other / "images_medseg.npy", np.load(other / "images_medseg.npy") + 1.0)
+    named = {}
+    for runs in (copies, copies[:1]):
+        for data, part in ((drawn, "held-out"), (drawn, "all"), (other, "held-out"), (other, "all")):
+            result = gg.evaluate(runs, data, part=part, bootstrap=0, figures=False)
+            about = json.loads((result.folder / "summary.json").read_text())
+            assert about["part"] == result.part
+            assert about["scored_fingerprint"] == scan(gg.open_dataset(data)).fingerprint
+            for name in ("cases.csv", "summary.csv", "negatives.csv"):
+                assert {row["part"] for row in table(result.folder / name)} == {result.part}
+            named[result.part] = result.folder
+    assert set(named) == {
+        *("out-of-fold", "all-pooled", "ensemble", "ensemble-all"),
+        *("held-out", "all", "other-data", "other-data-all"),
+    }
+    assert len(set(named.values())) == len(named)
+    assert all(folder.parent == copies[0].path / "evaluation" for folder in named.values())
 
 
 @pytest.mark.parametrize("part", ["train", "all"])
@@ -116,7 +148,8 @@ def test_anything_but_held_out_is_flagged(part: Any, run: Run, drawn: Path, tmp_
     about = json.loads((tmp_path / "summary.json").read_text())
     assert about["part"] == part
     inside = f"{len(run.split.train)} of {len(expected)} cases were trained on: this is not a held-out score"
-    assert inside in about["run_notes"]
+    assert inside in about["notes"]
+    assert "these very cases" not in " ".join(about["notes"])
 
 
 def test_copies_of_training_cases_in_other_data_are_left_out(run: Run, drawn: Path, tmp_path: Path) -> None:
@@ -128,7 +161,7 @@ def test_copies_of_training_cases_in_other_data_are_left_out(run: Run, drawn: Pa
     result = quick([run], other, tmp_path / "tables")
     known = {case.id for case in gg.open_dataset(other).cases}
     assert set(scored(result)) == known - trained
-    notes = json.loads((tmp_path / "tables" / "summary.json").read_text())["run_notes"]
+    notes = json.loads((tmp_path / "tables" / "summary.json").read_text())["notes"]
     assert f"{len(trained)} cases have the very pixels of a training case and were left out" in notes
     assert any("other data than the run was trained on" in note for note in notes)
 
@@ -155,9 +188,11 @@ def test_the_command_prints_what_python_returns(run: Run, drawn: Path, tmp_path:
     assert printed == {key: stored[key] for key in printed}
     dice = next(row["value"] for row in printed["benchmarks"] if row["metric"] == "any_lesion_dice")
     assert dice == pytest.approx(result.summary.benchmark("any_lesion_dice").value)
+    assert (printed["part"], printed["notes"]) == (result.part, list(result.notes))
     shown = cli("evaluate", run.path, *options)
     assert "any_lesion_dice" in shown.out
     assert f"{dice:.3f}" in shown.out
+    assert all(f"note: {note}\n" in shown.out for note in result.notes)
     assert str(tmp_path / "tables") in shown.out.replace("\n", "")
 
 
@@ -168,6 +203,8 @@ def test_figures_lie_in_the_run(run: Run, folds: list[Run], drawn: Path, tmp_pat
     names = {path.stem for path in result.figures}
     assert {"images", "truth_prediction", "class_map_002", "categories_000", "confusion", "curves"} <= names
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in result.figures)
+    trained = gg.evaluate([run], drawn, out=tmp_path / "train", bootstrap=0, part="train")
+    assert {path.parent for path in trained.figures} == {tmp_path / "train" / "figures"}
     pooled = gg.evaluate(folds, drawn, out=tmp_path / "pooled", bootstrap=0)
     assert {path.parent for path in pooled.figures} == {tmp_path / "pooled" / "figures"}
     assert "curves" not in {path.stem for path in pooled.figures}

@@ -146,7 +146,9 @@ def test_areas_are_shares_of_the_map(run: Run, slices: np.ndarray[Any, Any], tmp
     written = gg.predict(run, [source], tmp_path / "out")
     assert [path.name for path in written] == ["one.png", "stack.npy"]
     with open(tmp_path / "out" / "areas.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+        table = csv.DictReader(file)
+        rows = list(table)
+    assert table.fieldnames == ["file", "slice", *CLASSES]  # in channel order, as docs/data.md says
     assert [(row["file"], row["slice"]) for row in rows] == [("one.png", "0")] + [
         ("stack.npy", str(k)) for k in range(6)
     ]

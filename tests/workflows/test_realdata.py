@@ -10,7 +10,8 @@ import groundglass as gg
 from groundglass import recipes
 from groundglass.data import explicit, scan
 from groundglass.recipes.settings import Rows
-from groundglass.workflows.train import check_classes, make_split
+from groundglass.workflows.opening import check_classes
+from groundglass.workflows.train import make_split
 from groundglass.write.submission import verify
 
 pytestmark = pytest.mark.realdata

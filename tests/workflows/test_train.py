@@ -43,8 +43,8 @@ def test_the_manifest_tells_the_truth(run: Run, drawn: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     scores = [float(row[opened.recipe.checkpoint.metric] or "nan") for row in rows]
-    assert m.best_epoch == 1 + int(np.nanargmax(scores))
-    assert m.best_value == pytest.approx(np.nanmax(scores), rel=1e-5)
+    assert m.kept_epoch == 1 + int(np.nanargmax(scores))
+    assert m.kept_value == pytest.approx(np.nanmax(scores), rel=1e-5)
     counted = np.zeros(4, int)
     for case_id in opened.split.train:
         counted += np.bincount(dataset.case(case_id).labels().ravel(), minlength=4)
@@ -96,7 +96,7 @@ def test_stopped_by_time_and_resumed(drawn: Path, tmp_path: Path, cli: Cli) -> N
     # It has weights, but whoever scores it is told.
     early = gg.evaluate([run], drawn, bootstrap=0, figures=False)
     about = json.loads((early.folder / "summary.json").read_text())
-    assert any("not finished" in note for note in about["run_notes"])
+    assert any("not finished" in note for note in about["notes"])
     assert cli(*command, "--resume").code == 0
     resumed = Run.open(tmp_path / "run")
     assert (resumed.manifest.state, resumed.manifest.epochs_done) == ("finished", 3)
@@ -113,7 +113,7 @@ def test_every_line_on_the_terminal_is_ours(drawn: Path, tmp_path: Path, cli: Cl
     assert answer.code == 0
     assert lines[0].startswith("demo: 27 slices train, 9 validate")
     assert [line for line in lines if line.startswith("epoch ")] == [lines[-2]]
-    assert lines[-1].startswith("all 1 epochs; best epoch 1")
+    assert lines[-1].startswith("all 1 epochs; kept epoch 1")
     assert all(line.startswith("  data warning: ") for line in lines[1:-2]), answer.err
 
 

@@ -119,7 +119,7 @@ def evaluate(
 
     result = verb(runs, data, out, part, tta, device, bootstrap, figures)
     if as_json:
-        _json(result.summary.to_dict())
+        _json(result.to_dict())
     else:
         print_evaluation(result)
 
@@ -237,7 +237,7 @@ def _tune_allocator(arguments: list[str]) -> None:
 
     if not allocator_is_tuned():
         os.environ.update(ALLOCATOR)
-        os.execv(sys.executable, [sys.executable, "-m", "groundglass", *arguments])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def print_evaluation(result: Evaluation) -> None:
         if n.label in (*s.labels.lesions, ANY_LESION)
     ]
     print_table(["class", "positive", "negative", "with false positives", "mean false pixels"], negatives)
-    for note in s.notes:
+    for note in result.notes:
         typer.echo(f"note: {note}")
     typer.echo(f"Tables: {result.folder}")
     if result.figures:

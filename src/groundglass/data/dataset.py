@@ -56,16 +56,14 @@ class Dataset:
         return tuple(dict.fromkeys(case.source for case in self.cases))
 
     def case(self, case_id: str) -> Case:
-        return self._index()[case_id]
-
-    def _index(self) -> dict[str, Case]:
-        return {case.id: case for case in (*self.cases, *self.test)}
+        """The case with this id, labelled or not. Raises `KeyError`."""
+        return {case.id: case for case in (*self.cases, *self.test)}[case_id]
 
 
 def unreadable(error: GroundglassError, file: str, row: int | None = None, kind: str = "unreadable") -> Defect:
     """The error defect for a file that a reader refused; the reader's own mention of the path is dropped."""
-    head, separator, rest = str(error).partition(": ")
-    return Defect("error", kind, file, row, rest if separator and head.endswith(file) else str(error))
+    _, _, rest = str(error).partition(f"{Path(file).name}: ")
+    return Defect("error", kind, file, row, rest or str(error))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ no later step has to read everything again.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -129,7 +130,9 @@ def _read(case: Case, defects: list[Defect]) -> tuple[NDArray[np.float32] | None
     try:
         labels = None if case.load_labels is None else case.load_labels()
     except GroundglassError as error:
-        defects.append(Defect("error", "unreadable", case.file, case.row, f"mask of {case.id}: {error}"))
+        # The mask's name without the way to it, which tells of the machine.
+        text = re.sub(r"^.*[/\\](?=[^/\\:]+: )", "", str(error))
+        defects.append(Defect("error", "unreadable", case.file, case.row, f"mask of {case.id}: {text}"))
     for name, array in (("image", image), ("mask", None if labels is None else labels.labels)):
         if array is not None and array.shape != case.shape:
             text = f"{name} has shape {array.shape}, but {case.shape} was announced"
@@ -151,7 +154,7 @@ def _duplicate(case: Case, twin: Case, test: set[str]) -> Defect:
     if case.id in test and twin.id not in test:
         leak = "; it is to be predicted, and its answer is among the labelled images"
     elif case.group != twin.group:
-        leak = f"; a split may put one on each side ({case.id} and {twin.id} are of different groups)"
+        leak = f"; the groups of {case.id} and {twin.id} count as one, unless a split names rows"
     else:
         leak = ""
     return Defect("warning", "exact-duplicate", case.file, case.row, f"has the same pixels as {twin.place}{leak}")

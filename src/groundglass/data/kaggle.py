@@ -5,6 +5,7 @@
     test_images_medseg.npy [N, H, W, 1]  no masks               radiopaedia_slices.csv (extra): volume, class_known
 
 Mask channels: 0 ground-glass, 1 consolidation, 2 the rest of the lung, 3 background.
+A `dataset.yaml` beside the files may state their `unit`.
 Nobody says whose slices these are. MedSeg slices stand each for itself; Radiopaedia slices belong to a volume where
 the table says so, and are otherwise one group that no split divides.
 """
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from groundglass.case import Case, Decoded, Unit
 from groundglass.data.dataset import Dataset, Defect, Format, unreadable
 from groundglass.data.masks import decode_one_hot
+from groundglass.data.settings import read_settings, unknown_units
 from groundglass.errors import DataError
 from groundglass.scans.arrays import guess_unit, read_npy
 
@@ -44,7 +46,8 @@ def recognise(path: Path) -> bool:
 def open_folder(location: str) -> Dataset:
     """Open the folder; nothing but headers and one slice a part is read. Defects are listed, not raised."""
     folder = Path(location).expanduser()
-    defects: list[Defect] = []
+    settings = read_settings(folder, keys=("unit",))
+    defects = settings.defects
     labelled: list[Case] = []
     unlabelled: list[Case] = []
     for source, (images, masks, digits) in PARTS.items():
@@ -67,13 +70,14 @@ def open_folder(location: str) -> Dataset:
                 file=images,
                 row=row,
                 shape=shape,
-                unit=unit,
+                unit=settings.unit or unit,
                 load_image=partial(_image, folder / images, row),
                 load_labels=partial(_labels, folder / masks, row) if masks and with_masks else None,
                 load_lung=partial(_lung, folder / masks, row) if masks and with_masks else None,
                 group=groups.get(row, ""),
             )
             (labelled if with_masks else unlabelled).append(case)
+    defects += unknown_units((*labelled, *unlabelled), beside="the npy files")
     units = {case.unit for case in (*labelled, *unlabelled)}
     return Dataset(
         location=str(location),

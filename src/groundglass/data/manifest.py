@@ -4,10 +4,7 @@ A table has the columns `patient,image` and, where they exist, `mask` and `lung`
 Without a table, `images/` is paired with `masks/` and `lungs/` by file name; `test_images/` holds more without masks.
 Files are PNG, JPEG, npy or NIfTI; a stack [N, H, W] gives one case a slice, all of one patient or volume.
 
-Masks hold canonical values (`labels.LABELS`) unless a `dataset.yaml` beside them says otherwise:
-
-    labels: {1: lesion, 255: lesion}    # value in the file: canonical name; 0 is background
-    unit: HU                            # or picture; guessed from a sample otherwise
+Masks hold canonical values (`labels.LABELS`), and the unit is guessed, unless a `dataset.yaml` says otherwise.
 """
 
 from __future__ import annotations
@@ -17,20 +14,19 @@ import io
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from groundglass.case import Case, Decoded, Unit
 from groundglass.data.dataset import Dataset, Defect, Format, unreadable
 from groundglass.data.masks import decode_values
-from groundglass.errors import DataError, nearest
+from groundglass.data.settings import Settings, read_settings, unknown_units
+from groundglass.errors import DataError
 from groundglass.labels import BY_NAME, LABELS
 from groundglass.scans.slices import (
     SUFFIXES,
@@ -44,8 +40,6 @@ from groundglass.scans.slices import (
 )
 
 COLUMNS = ("patient", "image", "mask", "lung")
-DEFAULT_VALUES = MappingProxyType({label.value: label.name for label in LABELS})
-SETTINGS = ("labels", "unit")
 # A patient is what comes before the last number of a file name: `p12_003.png` and `p12-004.png` are of `p12`.
 _NUMBERED = re.compile(r"(.+)[_-]\d+")
 
@@ -62,16 +56,6 @@ class Row:
     line: int | None = None
 
 
-@dataclass
-class _Settings:
-    """dataset.yaml, and what was wrong with it."""
-
-    values: dict[int, str] = field(default_factory=lambda: dict(DEFAULT_VALUES))
-    named: bool = False
-    unit: Unit | None = None
-    defects: list[Defect] = field(default_factory=list)
-
-
 def recognise(path: Path) -> bool:
     """Whether `path` is a .csv file, a folder with manifest.csv, or a folder with images/."""
     if path.suffix.lower() == ".csv":
@@ -84,10 +68,11 @@ def open_location(location: str) -> Dataset:
     path = Path(location).expanduser()
     table = path if path.is_file() else path / "manifest.csv"
     folder = table.parent
-    settings = _read_settings(folder)
+    settings = read_settings(folder)
     defects = settings.defects
     if table.is_file():
         rows, how = _read_table(table, defects), "given"
+        defects += _without_lung(table, rows)
     else:
         rows, how = _pair_folders(folder, defects), "from file names"
     if not rows and not any(defect.severity == "error" for defect in defects):
@@ -95,8 +80,11 @@ def open_location(location: str) -> Dataset:
             Defect("error", "no-images", table.name if table.is_file() else "images", None, "holds no image")
         )
     lesions_known = any(row.mask for row in rows)
+    # Once lesions are known, rows with a lung alone are not learned from, and announce nothing.
+    lungs_known = any(row.lung for row in rows if row.mask or not lesions_known)
     labelled, unlabelled = _build_cases(folder, rows, settings, lesions_known)
     cases = (*labelled, *unlabelled)
+    defects += unknown_units(cases, beside=table.name if table.is_file() else "images/")
     units = {case.unit for case in cases}
     if len(units) > 1:
         text = (
@@ -108,7 +96,7 @@ def open_location(location: str) -> Dataset:
         format=FORMAT.name,
         cases=tuple(labelled),
         test=tuple(unlabelled),
-        classes=_classes(settings, lesions_known, lungs=any(row.lung for row in rows)),
+        classes=_classes(settings, lesions_known, lungs_known),
         unit=units.pop() if len(units) == 1 else Unit.UNKNOWN,
         patients=how if any(case.patient for case in cases) else "not known",
         defects=tuple(defects),
@@ -123,7 +111,7 @@ FORMAT = Format(
 )
 
 
-def _classes(settings: _Settings, lesions: bool, lungs: bool) -> tuple[str, ...]:
+def _classes(settings: Settings, lesions: bool, lungs: bool) -> tuple[str, ...]:
     """What masks may hold, in the order of `labels.LABELS`. Pixels are not looked at; `scan` reports other labels."""
     names = {"background"}
     if lesions:
@@ -131,48 +119,6 @@ def _classes(settings: _Settings, lesions: bool, lungs: bool) -> tuple[str, ...]
     if lungs:
         names.add("lung")
     return tuple(label.name for label in LABELS if label.name in names)
-
-
-def _read_settings(folder: Path) -> _Settings:
-    settings = _Settings()
-    path = folder / "dataset.yaml"
-
-    def bad(text: str) -> None:
-        settings.defects.append(Defect("error", "bad-settings", path.name, None, text))
-
-    if not path.is_file():
-        return settings
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
-        bad(f"is not readable YAML ({' '.join(str(error).split())[:120]})")
-        return settings
-    if not isinstance(content, dict):
-        bad("must hold 'labels:' or 'unit:'")
-        return settings
-    for key in content:
-        if key not in SETTINGS:
-            bad(f"unknown setting '{key}'; {nearest(str(key), SETTINGS)}")
-    if "unit" in content:
-        known = {unit.value.lower(): unit for unit in (Unit.HU, Unit.PICTURE)}
-        settings.unit = known.get(str(content["unit"]).lower())
-        if settings.unit is None:
-            bad(f"unknown unit '{content['unit']}'; choose from: HU, picture")
-    labels = content.get("labels")
-    if "labels" in content and not (isinstance(labels, dict) and labels):
-        bad("'labels' must map values to names, such as {1: lesion, 255: lesion}")
-    elif labels:
-        values = {0: "background"}
-        for value, name in labels.items():
-            if isinstance(value, bool) or not isinstance(value, int):
-                bad(f"label value '{value}' is not a whole number")
-            elif str(name) not in BY_NAME:
-                bad(f"unknown label '{name}'; {nearest(str(name), BY_NAME)}")
-            else:
-                values[value] = str(name)
-        settings.values = values
-        settings.named = True
-    return settings
 
 
 def _read_table(table: Path, defects: list[Defect]) -> list[Row]:
@@ -187,7 +133,7 @@ def _read_table(table: Path, defects: list[Defect]) -> list[Row]:
         records = [{(key or "").strip().lower(): value for key, value in record.items()} for record in reader]
         columns = [(name or "").strip().lower() for name in reader.fieldnames or []]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        bad(f"is not a readable table ({error})")
+        bad(f"is not a readable table ({getattr(error, 'strerror', None) or error})")
         return []
     if "image" not in columns:
         bad(f"has no column 'image'; the columns are {', '.join(columns) or 'none'}, expected {', '.join(COLUMNS)}")
@@ -207,6 +153,20 @@ def _read_table(table: Path, defects: list[Defect]) -> list[Row]:
         else:
             rows.append(Row(image, cells["mask"], cells["lung"], cells["patient"], line=line))
     return rows
+
+
+def _without_lung(table: Path, rows: list[Row]) -> list[Defect]:
+    """Masked rows without a lung, where others have one: their healthy lung would be learned as background."""
+    masked = [row for row in rows if row.mask]
+    without = [str(row.line) for row in masked if not row.lung]
+    if not without or len(without) == len(masked):
+        return []
+    shown = ", ".join(without[:10]) + (f" and {len(without) - 10} more" if len(without) > 10 else "")
+    text = (
+        f"{len(without)} of {len(masked)} rows with a mask name no lung (rows {shown}), so their healthy lung would "
+        "count as background; give every row with a mask a lung, or none"
+    )
+    return [Defect("error", "missing-partner", table.name, None, text)]
 
 
 def _pair_folders(folder: Path, defects: list[Defect]) -> list[Row]:
@@ -254,7 +214,7 @@ def _files(folder: Path, name: str, defects: list[Defect]) -> dict[str, str]:
 
 
 def _build_cases(
-    folder: Path, rows: list[Row], settings: _Settings, lesions_known: bool
+    folder: Path, rows: list[Row], settings: Settings, lesions_known: bool
 ) -> tuple[list[Case], list[Case]]:
     """(labelled, unlabelled) cases of all rows whose files fit together; the others become defects."""
     defects = settings.defects
@@ -263,11 +223,11 @@ def _build_cases(
         try:
             header = open_slices(folder / row.image)
         except DataError as error:
-            defects.append(unreadable(error, row.image, kind=_kind(folder / row.image)))
+            defects.append(_refused(error, folder, row.image, row.line))
             continue
         partners = [(kind, path) for kind, path in (("mask", row.mask), ("lung mask", row.lung)) if path]
         # A list, so that every partner is looked at and all defects are listed at once.
-        fits = [_fits(folder, path, kind, row.image, header, defects) for kind, path in partners]
+        fits = [_fits(folder, path, kind, row, header, defects) for kind, path in partners]
         if all(fits):
             opened.append((row, header))
     guessed = _guess(folder, opened, defects) if settings.unit is None else settings.unit
@@ -276,12 +236,13 @@ def _build_cases(
     unlabelled: list[Case] = []
     first: dict[str, str] = {}
     for (row, header), name in zip(opened, ids, strict=True):
+        image = _shown(folder, row.image)
         has_labels = row.mask is not None or (row.lung is not None and not lesions_known)
         for index in range(header.count):
             case = Case(
                 id=f"{name}/{index:03d}" if header.stacked else name,
                 source=row.source,
-                file=row.image,
+                file=image,
                 row=index if header.stacked else None,
                 shape=header.shape,
                 unit=settings.unit or header.unit or guessed,
@@ -294,37 +255,51 @@ def _build_cases(
             )
             if case.stem in first:
                 text = f"is listed twice or has the same name as {first[case.stem]}"
-                defects.append(Defect("error", "repeated-name", row.image, row.line, text))
+                defects.append(Defect("error", "repeated-name", image, row.line, text))
                 break
-            first[case.stem] = row.image
+            first[case.stem] = image
             (labelled if has_labels else unlabelled).append(case)
     return labelled, unlabelled
 
 
-def _fits(folder: Path, path: str, kind: str, image: str, header: SliceFile, defects: list[Defect]) -> bool:
+def _fits(folder: Path, path: str, kind: str, row: Row, header: SliceFile, defects: list[Defect]) -> bool:
     """Whether a mask can be laid on its image; a defect says why not."""
+    file, image = _shown(folder, path), _shown(folder, row.image)
     if suffix_of(Path(path)) in (".jpg", ".jpeg"):
         text = f"is a JPEG; its compression changes values, so it cannot be a {kind}: use PNG"
-        defects.append(Defect("error", "lossy-mask", path, None, text))
+        defects.append(Defect("error", "lossy-mask", file, None, text))
         return False
     try:
         mask = open_slices(folder / path)
     except DataError as error:
-        defects.append(unreadable(error, path, kind=_kind(folder / path)))
+        defects.append(_refused(error, folder, path, row.line))
         return False
     if (mask.count, mask.shape) != (header.count, header.shape):
         text = f"[N, H, W] is {[mask.count, *mask.shape]}, but {[header.count, *header.shape]} in {image}"
-        defects.append(Defect("error", "shape-mismatch", path, None, text))
+        defects.append(Defect("error", "shape-mismatch", file, None, text))
         return False
     if None not in (mask.axes, header.axes) and mask.axes != header.axes:
         text = f"its axes point {mask.axes}, those of {image} {header.axes}; which is right cannot be known"
-        defects.append(Defect("error", "orientation-mismatch", path, None, text))
+        defects.append(Defect("error", "orientation-mismatch", file, None, text))
         return False
     return True
 
 
-def _kind(path: Path) -> str:
-    return "unreadable" if path.is_file() else "missing-file"
+def _refused(error: DataError, folder: Path, cell: str, line: int | None) -> Defect:
+    """The defect for a file that cannot be opened."""
+    file = _shown(folder, cell)
+    defect = unreadable(error, file, kind="unreadable" if (folder / cell).is_file() else "missing-file")
+    if line is None or file == Path(cell).as_posix():
+        return defect
+    # Files of one name may lie in many places; the row says which is meant.
+    return replace(defect, message=f"{defect.message} (row {line} of the table)")
+
+
+def _shown(folder: Path, cell: str) -> str:
+    """A file as outputs may name it: by its path within the data set's folder, else by its name alone, since a path
+    elsewhere tells of the machine and its users."""
+    inside, path = os.path.abspath(folder), Path(os.path.abspath(folder / cell))
+    return path.relative_to(inside).as_posix() if path.is_relative_to(inside) else path.name
 
 
 def _guess(folder: Path, opened: list[tuple[Row, SliceFile]], defects: list[Defect]) -> Unit:
@@ -337,7 +312,7 @@ def _guess(folder: Path, opened: list[tuple[Row, SliceFile]], defects: list[Defe
         try:
             units.add(sample_unit(folder / row.image, header.count))
         except DataError as error:
-            defects.append(unreadable(error, row.image))
+            defects.append(_refused(error, folder, row.image, row.line))
     # A slice within a body holds no air below -200 now and then, so one clear answer beats an unclear one.
     units -= {Unit.UNKNOWN} if len(units) > 1 else set()
     return units.pop() if len(units) == 1 else Unit.UNKNOWN

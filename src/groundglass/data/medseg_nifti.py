@@ -4,6 +4,7 @@
     val_im.nii[.gz]   [X, Y, N] no masks                                3 pleural effusion
 
 The third axis is a list, not a direction: every slice is a case of its own, and nobody says whose it is.
+A `dataset.yaml` beside the files may state their `unit`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from groundglass.case import Case, Decoded, Geometry, Unit
 from groundglass.data.dataset import Dataset, Defect, Format, unreadable
 from groundglass.data.masks import decode_values
+from groundglass.data.settings import read_settings, unknown_units
 from groundglass.errors import DataError
 from groundglass.scans.nifti import NiftiStack, read_nifti_slices
 from groundglass.scans.slices import read_image_slice, read_mask_slice, sample_unit
@@ -31,7 +33,8 @@ def recognise(path: Path) -> bool:
 def open_folder(location: str) -> Dataset:
     """Open the folder; headers and one slice a part are read. Defects are listed, not raised."""
     folder = Path(location).expanduser()
-    defects: list[Defect] = []
+    settings = read_settings(folder, keys=("unit",))
+    defects = settings.defects
     labelled: list[Case] = []
     unlabelled: list[Case] = []
     for source, (stem, mask_stem, digits) in PARTS.items():
@@ -61,13 +64,14 @@ def open_folder(location: str) -> Dataset:
                 file=images.name,
                 row=row,
                 shape=stack.shape[1:],
-                unit=unit,
+                unit=settings.unit or unit,
                 load_image=partial(read_image_slice, images, row),
                 load_labels=partial(_labels, masks, row) if masks and with_masks else None,
                 # The slices lie nowhere in particular, so only the size of their pixels is kept.
                 geometry=Geometry(stack.slice_geometry(row).spacing_mm),
             )
             (labelled if with_masks else unlabelled).append(case)
+    defects += unknown_units((*labelled, *unlabelled), beside="the NIfTI files")
     units = {case.unit for case in (*labelled, *unlabelled)}
     return Dataset(
         location=str(location),

@@ -2,6 +2,7 @@
 
 Groups are dealt out so that each side gets its part of the images and its part of the lesion: the heaviest first, each
 to the side that has least of what the group brings (greedy number partitioning; the order is jittered by the seed).
+Groups that hold the same picture are one group: whoever's it is, it must not be on two sides.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Split(BaseModel):
     """Case ids of each side. An id can be on one side only.
 
     test: ids that neither trained nor validated and are not to be touched before the end; groups: how whole groups
-    were kept, in words; fold: `k/n` of a cross-validation.
+    were kept, and what became of copies, in words; fold: `k/n` of a cross-validation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +65,7 @@ def holdout(
     seed: int,
     *,
     lesion: Mapping[str, float] | None = None,
+    hashes: Mapping[str, str] | None = None,
     validation_sources: Collection[str] | None = None,
     train_sources: Collection[str] | None = None,
     test: Iterable[str] = (),
@@ -71,13 +73,14 @@ def holdout(
     """Validate on about `fraction` of the cases that may validate, train on the rest.
 
     lesion: case id -> share of its pixels that is lesion (`Scan.lesion`); without it only numbers are balanced.
+    hashes: case id -> sha256 of its pixels (`Scan.hashes`); groups that share one are joined before anything is dealt.
     validation_sources, train_sources: sources that may validate, or train; None: all. A group validates only if all
     its cases may. test: ids kept out of both sides, whole groups only.
     Raises `RecipeError` for a fraction outside (0, 1), unknown sources, a divided test group, or fewer than 2 groups.
     """
     if not 0 < fraction < 1:
         raise RecipeError(f"validation fraction {fraction:g} is not between 0 and 1")
-    pool = _Pool(cases, lesion, validation_sources, train_sources, test)
+    pool = _Pool(cases, lesion, hashes, validation_sources, train_sources, test)
     pool.need(2)
     sides = _deal(pool.candidates, np.array([1 - fraction, fraction]), seed)
     return pool.split("holdout", seed, validation=sides[1])
@@ -90,6 +93,7 @@ def kfold(
     seed: int,
     *,
     lesion: Mapping[str, float] | None = None,
+    hashes: Mapping[str, str] | None = None,
     validation_sources: Collection[str] | None = None,
     train_sources: Collection[str] | None = None,
     test: Iterable[str] = (),
@@ -100,7 +104,7 @@ def kfold(
     """
     if n < 2 or not 1 <= k <= n:
         raise RecipeError(f"fold {k}/{n} does not exist; folds are numbered 1..n with n at least 2")
-    pool = _Pool(cases, lesion, validation_sources, train_sources, test)
+    pool = _Pool(cases, lesion, hashes, validation_sources, train_sources, test)
     pool.need(n)
     folds = _deal(pool.candidates, np.full(n, 1 / n), seed)
     return pool.split("kfold", seed, validation=folds[k - 1], fold=f"{k}/{n}")
@@ -111,15 +115,17 @@ def explicit(
     rows: Mapping[str, str],
     *,
     seed: int = 0,
+    hashes: Mapping[str, str] | None = None,
     train_sources: Collection[str] | None = None,
     test: Iterable[str] = (),
 ) -> Split:
     """Validate on the named rows of each source, such as {"medseg": "0..23"} or "0,2,5..9"; train on the rest.
 
-    Rows count the labelled cases of a source from 0, both ends included. `seed` is only recorded.
+    Rows count the labelled cases of a source from 0, both ends included. `seed` is only recorded. The rows stand as
+    given: with `hashes` (`Scan.hashes`), copies of training cases among them are counted in `Split.groups`, not moved.
     Raises `RecipeError` for unknown sources, rows that do not exist or cannot be read, and rows that divide a group.
     """
-    pool = _Pool(cases, None, None, train_sources, test)
+    pool = _Pool(cases, None, None, None, train_sources, test)
     _check_sources(rows, cases)
     chosen: set[str] = set()
     for source, text in rows.items():
@@ -138,7 +144,13 @@ def explicit(
     kept_out = sorted(chosen & set(pool.test))
     if kept_out:
         raise RecipeError(f"'{kept_out[0]}' cannot validate; it is kept for the test")
-    return pool.split("explicit", seed, validation=[group for group in pool.groups if chosen.intersection(group.ids)])
+    validation = [group for group in pool.groups if chosen.intersection(group.ids)]
+    split = pool.split("explicit", seed, validation)
+    copies = _copies(split, hashes or {})
+    if not copies:
+        return split
+    note = f"{split.groups}; {copies} of {len(split.validation)} validation cases have the pixels of a training case"
+    return split.model_copy(update={"groups": note})
 
 
 class _Pool:
@@ -148,6 +160,7 @@ class _Pool:
         self,
         cases: Sequence[Case],
         lesion: Mapping[str, float] | None,
+        hashes: Mapping[str, str] | None,
         validation_sources: Collection[str] | None,
         train_sources: Collection[str] | None,
         test: Iterable[str],
@@ -157,12 +170,17 @@ class _Pool:
         self.cases = cases
         self.test = tuple(dict.fromkeys(test))
         self.train_sources = train_sources
-        self.groups = _grouped(cases, lesion or {})
+        apart = _by_group(cases)
+        together = _joined(apart, hashes or {})
+        self.groups = _grouped(together, lesion or {})
+        self.joined = _joined_note(apart, together)
         kept_out = set(self.test)
         for group in self.groups:
             inside = kept_out.intersection(group.ids)
             if inside and len(inside) < len(group.ids):
-                raise RecipeError(f"the test cases divide the group '{group.name}'; keep whole groups for the test")
+                raise RecipeError(
+                    f"the test cases divide the group '{group.name}'{self.joined}; keep whole groups for the test"
+                )
         self.candidates = [
             group
             for group in self.groups
@@ -174,7 +192,7 @@ class _Pool:
         if len(self.candidates) < groups:
             raise RecipeError(
                 f"{groups} parts need {groups} groups (patients or volumes) that may validate, "
-                f"but there are {len(self.candidates)}; ask for fewer parts or name the patients"
+                f"but there are {len(self.candidates)}{self.joined}; ask for fewer parts or name the patients"
             )
 
     def split(
@@ -195,7 +213,7 @@ class _Pool:
         if not train:
             raise RecipeError("no case is left to train on; validate on less, or let more sources train")
         unknown = sum(case.patient is None for case in self.cases)
-        note = f"{len(self.groups)} groups, none divided"
+        note = f"{len(self.groups)} groups, none divided{self.joined}"
         return Split(
             kind=kind,
             seed=seed,
@@ -207,15 +225,55 @@ class _Pool:
         )
 
 
-def _grouped(cases: Sequence[Case], lesion: Mapping[str, float]) -> list[_Group]:
-    """Sorted by name, so that the order of the files does not matter."""
+def _by_group(cases: Sequence[Case]) -> dict[str, list[Case]]:
     members: dict[str, list[Case]] = {}
     for case in cases:
         members.setdefault(case.group, []).append(case)
+    return members
+
+
+def _joined(members: Mapping[str, list[Case]], hashes: Mapping[str, str]) -> dict[str, list[Case]]:
+    """Groups that share a hash, also by way of others, as one under the first of their names (union-find)."""
+    parent = {name: name for name in members}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    holder: dict[str, str] = {}
+    for name, cases in members.items():
+        for case in cases:
+            if case.id in hashes:
+                first, second = sorted((root(name), root(holder.setdefault(hashes[case.id], name))))
+                parent[second] = first
+    together: dict[str, list[Case]] = {}
+    for name, cases in members.items():
+        together.setdefault(root(name), []).extend(cases)
+    return together
+
+
+def _joined_note(apart: Mapping[str, list[Case]], together: Mapping[str, list[Case]]) -> str:
+    """How many groups were joined into how many, in words; empty where none was."""
+    new = [name for name, cases in together.items() if len(cases) > len(apart[name])]
+    if not new:
+        return ""
+    old = len(apart) - len(together) + len(new)
+    return f" ({old} groups that hold the same images were joined into {len(new)})"
+
+
+def _grouped(members: Mapping[str, list[Case]], lesion: Mapping[str, float]) -> list[_Group]:
+    """Sorted by name, so that the order of the files does not matter."""
     return [
         _Group(name, tuple(found), sum(lesion.get(case.id, 0.0) for case in found))
         for name, found in sorted(members.items())
     ]
+
+
+def _copies(split: Split, hashes: Mapping[str, str]) -> int:
+    """How many validation cases have the pixels of a training case."""
+    trained = {hashes[case_id] for case_id in split.train if case_id in hashes}
+    return sum(hashes.get(case_id) in trained for case_id in split.validation)
 
 
 def _deal(groups: list[_Group], parts: NDArray[np.float64], seed: int) -> list[list[_Group]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from groundglass.learning.device import autocast, choose_device, choose_precisio
 from groundglass.model.predict import Model
 from groundglass.model.prepare import Preparation
 from groundglass.networks.building import build, in_channels
+from groundglass.recipes.settings import Thresholds
 from groundglass.run import FORMAT_VERSION, Run
 
 
@@ -34,27 +37,45 @@ class TorchEngine:
 
 
 def model_of(run: Run, device: str = "auto") -> Model:
-    """The run's kept network, ready to predict. Raises `RunError` when its weights are missing, damaged or of another
-    format version."""
-    path = run.need_weights()
-    device = choose_device(device)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch wonders aloud about files that it then refuses
-            kept = torch.load(path, map_location="cpu", weights_only=True)
-        version, weights = kept["format_version"], kept["weights"]
-    except Exception as error:  # torch has many exceptions for a damaged file
-        raise RunError(f"{path}: cannot be read as weights ({first_line(error)[:100]})") from None
-    if version != FORMAT_VERSION:
-        raise RunError(f"{path}: has format {version}; this groundglass reads format {FORMAT_VERSION}; train again")
+    """The run's kept network, ready to predict, with its thresholds. Raises `RunError` when its weights are missing,
+    damaged or of another format version, or its thresholds were not tuned yet."""
+    if isinstance(run.recipe.decision, Thresholds) and run.manifest.thresholds is None:
+        raise RunError(
+            f"{run.path}: was stopped before its thresholds were tuned; train it on with --resume (and --max-time, if "
+            "it need not be finished)"
+        )
+    return replace(untuned_model_of(run, device), thresholds=run.manifest.thresholds)
+
+
+def untuned_model_of(run: Run, device: str = "auto") -> Model:
+    """As `model_of`, deciding by argmax whatever the recipe says."""
+    weights, device = read_kept(run)["weights"], choose_device(device)
     network = build(run.recipe)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:120]
-        raise RunError(f"{path}: does not fit the network of recipe.yaml ({first})") from None
-    engine = TorchEngine(network, in_channels(run.recipe), device, choose_precision(run.recipe, device))
-    return Model(engine, preparation_of(run), label_set(run.recipe.labels), run.manifest.thresholds)
+        raise RunError(f"{run.best}: does not fit the network of recipe.yaml ({first})") from None
+    # What was trained in fp16 on a GPU answers in fp32 on a CPU.
+    on_cpu_from_fp16 = run.recipe.precision == "fp16" and device == "cpu"
+    precision = "fp32" if on_cpu_from_fp16 else choose_precision(run.recipe, device)
+    engine = TorchEngine(network, in_channels(run.recipe), device, precision)
+    return Model(engine, preparation_of(run), label_set(run.recipe.labels))
+
+
+def read_kept(run: Run) -> dict[str, Any]:
+    """What best.pt holds: `weights`, `epoch`, `value`, `format_version`. Raises `RunError`."""
+    path = run.need_weights()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders aloud about files that it then refuses
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+        version = kept["format_version"]
+    except Exception as error:  # torch has many exceptions for a damaged file
+        raise RunError(f"{path}: cannot be read as weights ({first_line(error)[:100]})") from None
+    if version != FORMAT_VERSION:
+        raise RunError(f"{path}: has format {version}; this groundglass reads format {FORMAT_VERSION}; train again")
+    return dict(kept)
 
 
 def preparation_of(run: Run) -> Preparation:

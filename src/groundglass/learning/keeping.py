@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import io
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from groundglass.errors import RunError
 from groundglass.files import atomic, write_csv
+from groundglass.learning.engine import read_kept
 from groundglass.learning.learner import Learner
 from groundglass.learning.mended import lightning
 from groundglass.recipes.settings import Plateau, better, epoch_metrics
-from groundglass.run import FORMAT_VERSION, Run
+from groundglass.run import FORMAT_VERSION, MAX_TIME, Run
 
 Row = dict[str, float]
 
@@ -23,12 +25,18 @@ Row = dict[str, float]
 class Keeper(lightning.Callback):
     """Keeps a run folder true after every epoch: what it says is on the disk, is on the disk.
 
-    report: called with each epoch's row of `curves.csv`; max_seconds: stop (resumable) before an epoch that would
-    likely end after that much training in this session.
+    report: called with each epoch's row of `curves.csv`; batch: with (batches done, all batches) of the epoch;
+    max_seconds: stop (resumable) before an epoch that would likely end after that much training in this session.
     """
 
-    def __init__(self, run: Run, report: Callable[[Row], None], max_seconds: float | None) -> None:
-        self.run, self.report, self.max_seconds = run, report, max_seconds
+    def __init__(
+        self,
+        run: Run,
+        report: Callable[[Row], None],
+        batch: Callable[[int, int], None],
+        max_seconds: float | None,
+    ) -> None:
+        self.run, self.report, self.batch, self.max_seconds = run, report, batch, max_seconds
         self.rows: list[Row] = []
         self.best: float | None = None
         self.improvements = 0
@@ -46,11 +54,20 @@ class Keeper(lightning.Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._epoch_started = time.monotonic()
 
+    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        self.batch(arguments[-1] + 1, int(trainer.num_training_batches))
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         learner = pl_module
         if not isinstance(learner, Learner):
             raise TypeError("the keeper keeps a Learner")
         row = self._score(learner, trainer.current_epoch + 1)
+        if not math.isfinite(row["train/loss"]):
+            # Before anything of this epoch is written: the run keeps the weights of the last sound one.
+            raise RunError(
+                f"{self.run.path}: the training loss is no longer a number in epoch {int(row['epoch'])}; lower "
+                "optimiser.learning_rate, or try precision=fp32"
+            )
         self._move_schedule(learner, row)
         self._keep_best(learner, row)
         self._consider_stopping(row)
@@ -85,8 +102,11 @@ class Keeper(lightning.Callback):
         else:
             due = False
         if due or first:
-            self._write(self.run.best, {"format_version": FORMAT_VERSION, "weights": learner.network.state_dict()})
-            manifest.best_epoch, manifest.best_value = int(row["epoch"]), value
+            epoch = int(row["epoch"])
+            content = {"format_version": FORMAT_VERSION, "epoch": epoch, "value": value}
+            self._write(self.run.best, {**content, "weights": learner.network.state_dict()})
+            # Thresholds belong to the weights they were tuned for.
+            manifest.kept_epoch, manifest.kept_value, manifest.thresholds = epoch, value, None
 
     def _consider_stopping(self, row: Row) -> None:
         rule = self.run.recipe.early_stopping
@@ -99,7 +119,7 @@ class Keeper(lightning.Callback):
                 self.why_stopped = f"early stopping: {rule.patience} epochs without a better {rule.metric}"
         elapsed = time.monotonic() - self._started
         if self.max_seconds is not None and elapsed + row["seconds"] > self.max_seconds and not self._is_last(row):
-            self.why_stopped = self.why_stopped or "max-time"
+            self.why_stopped = self.why_stopped or MAX_TIME
 
     def _is_last(self, row: Row) -> bool:
         return int(row["epoch"]) >= self.run.recipe.epochs
@@ -109,14 +129,32 @@ class Keeper(lightning.Callback):
         manifest.epochs_done, manifest.seconds = len(self.rows), self.seconds
         with atomic(self.run.last) as temporary:
             trainer.save_checkpoint(temporary)
+        self._write_curves()
+        self.run.save()
+        self._write_events(self.rows[-1])
+
+    def settle(self) -> None:
+        """Make the manifest and the curves say what the checkpoint and the kept weights hold: a kill between two
+        writes may have left them an epoch apart."""
+        manifest, kept = self.run.manifest, read_kept(self.run)
+        manifest.kept_epoch, manifest.kept_value = kept["epoch"], kept["value"]
+        manifest.epochs_done, manifest.seconds = len(self.rows), self.seconds
+        self._write_curves()
+
+    def _write_curves(self) -> None:
         columns = ["epoch", "learning_rate", *epoch_metrics(self.run.recipe.labels), "seconds"]
         write_csv(self.run.curves, columns, self.rows)
-        self.run.save()
-        # Opened per epoch: a killed training leaves complete events, and a full disk is met here, not in a thread.
-        with SummaryWriter(str(self.run.path / "tensorboard")) as board:
-            for name, value in self.rows[-1].items():
+
+    def _write_events(self, row: Row) -> None:
+        """One file an epoch: a killed training leaves complete events, and a full disk is met here, not in a thread.
+        TensorBoard would name the file by the machine; it is renamed by the epoch."""
+        folder, epoch = self.run.path / "tensorboard", int(row["epoch"])
+        with SummaryWriter(str(folder), filename_suffix=".new") as board:
+            for name, value in row.items():
                 if name != "epoch":
-                    board.add_scalar(name, value, int(self.rows[-1]["epoch"]))
+                    board.add_scalar(name, value, epoch)
+        for written in folder.glob("*.new"):
+            written.replace(folder / f"events.out.tfevents.{epoch:010d}.groundglass")
 
     @staticmethod
     def _write(path: Any, content: Any) -> None:
@@ -134,16 +172,15 @@ class Keeper(lightning.Callback):
             "stale": self.stale,
             "stop_best": self.stop_best,
             "seconds": self.seconds,
-            "best_epoch": self.run.manifest.best_epoch,
-            "best_value": self.run.manifest.best_value,
+            # Out of time is no reason to stay stopped.
+            "why_stopped": "" if self.why_stopped == MAX_TIME else self.why_stopped,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.best = list(state_dict["rows"]), state_dict["best"]
         self.improvements, self.stale = state_dict["improvements"], state_dict["stale"]
         self.stop_best, self._seconds_before = state_dict["stop_best"], state_dict["seconds"]
-        self.run.manifest.best_epoch = state_dict["best_epoch"]
-        self.run.manifest.best_value = state_dict["best_value"]
+        self.why_stopped = state_dict["why_stopped"]
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -159,9 +196,3 @@ class Keeper(lightning.Callback):
         learner = pl_module
         if isinstance(learner, Learner) and learner.schedule is not None:
             learner.schedule.load_state_dict(checkpoint["groundglass_schedule"])
-
-
-def read_curves(run: Run) -> list[Row]:
-    """Rows of curves.csv as numbers; an empty cell (a score that was undefined) is NaN."""
-    with open(run.curves, newline="", encoding="utf-8") as file:
-        return [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)]

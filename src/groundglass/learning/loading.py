@@ -36,7 +36,7 @@ class Slices(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         self.seed = recipe.seed
         self.steps = recipe.augmentation if training else ()
         self._kept: dict[int, Prepared] = {}
-        self._may_keep = len(cases) * recipe.image_size**2 * 5 <= CACHE_BYTES
+        self.may_keep = len(cases) * recipe.image_size**2 * 5 <= CACHE_BYTES
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -57,7 +57,7 @@ class Slices(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         case, size = self.cases[position], self.preparation.image_size
         x, _ = shrink(clip01(case.image(), case.unit, self.preparation.intensity), size)
         item = (x, self.labels.encode(shrink_labels(case.labels(), size)))
-        if self._may_keep:
+        if self.may_keep:
             self._kept[position] = item
         return item
 
@@ -86,6 +86,10 @@ def loader(slices: Slices, recipe: Recipe, training: bool, device: str) -> DataL
     """Batches of the recipe's size. A last training batch of a single slice is dropped, since batch normalisation
     cannot learn from one small map. Worker processes only feed a GPU; on a CPU they would fight for its cores."""
     workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if device == "cuda" else 0
+    if workers and slices.may_keep:
+        # Prepared here, before the workers are forked: each would prepare all of them again.
+        for position in range(len(slices)):
+            slices.prepared(position)
     drop = training and len(slices) > recipe.batch_size > 1 and len(slices) % recipe.batch_size == 1
     return DataLoader(
         slices,
@@ -93,5 +97,6 @@ def loader(slices: Slices, recipe: Recipe, training: bool, device: str) -> DataL
         sampler=Order(len(slices), recipe.seed, shuffle=training),
         drop_last=drop,
         num_workers=workers,
+        persistent_workers=workers > 0,
         pin_memory=device == "cuda",
     )

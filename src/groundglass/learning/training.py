@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from groundglass.case import Case
-from groundglass.errors import DataError, RunError, first_line
+from groundglass.errors import DataError, GroundglassError, RecipeError, RunError, first_line
 from groundglass.labels import LabelSet, label_set
 from groundglass.learning import losses
 from groundglass.learning.device import choose_precision
@@ -38,17 +40,17 @@ def fit(
     resume: bool = False,
     max_seconds: float | None = None,
     report: Callable[[Row], None] = lambda row: None,
+    batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Train until the recipe's end, early stopping or `max_seconds`; the run folder is whole after every epoch.
 
     network: the recipe's, with the weights to start from; `resume` fills it from the run's last checkpoint.
-    Leaves `run.manifest.state` as `finished` or `interrupted`; a Ctrl-C is raised again as KeyboardInterrupt after the
-    run says so.
+    report, batch: called after each epoch with its row, after each batch with (done, all). The run is left as
+    `interrupted`, with the reason in `why_ended`: its caller calls it finished when nothing is left to do. A Ctrl-C is
+    raised again as KeyboardInterrupt.
     """
     recipe = run.recipe
     precision = choose_precision(recipe, device)
-    if resume:
-        check_checkpoint(run)
     preparation = preparation_of(run)
     training = Slices(train, recipe, preparation, training=True)
     validating = Slices(validation, recipe, preparation, training=False)
@@ -56,46 +58,73 @@ def fit(
     checks = loader(validating, recipe, training=False, device=device)
     loss = losses.build(recipe.loss, label_set(recipe.labels), run.manifest.class_pixels)
     learner = Learner(network, recipe, loss, validating, len(batches))
-    keeper = Keeper(run, report, max_seconds)
-    run.manifest.state = "training"
-    run.save()
+    keeper = Keeper(run, report, batch, max_seconds)
+    if resume:
+        keeper.load_state_dict(read_checkpoint(run)["callbacks"][keeper.state_key])
+    if not (keeper.why_stopped or len(keeper.rows) >= recipe.epochs):
+        run.manifest.state = "training"
+        run.save()
+        _train(run, learner, batches, checks, keeper, device, precision, resume)
+    keeper.settle()
+    _interrupted(run, keeper.why_stopped or f"all {recipe.epochs} epochs")
+
+
+def _train(
+    run: Run,
+    learner: Learner,
+    batches: DataLoader,
+    checks: DataLoader,
+    keeper: Keeper,
+    device: str,
+    precision: str,
+    resume: bool,
+) -> None:
+    """Run Lightning's loop; whatever ends it early, the run is told before it is raised."""
     with _quiet():
-        trainer = _trainer(recipe, device, precision, keeper)
+        trainer = _trainer(run.recipe, device, precision, keeper)
         try:
             trainer.fit(learner, batches, checks, ckpt_path=str(run.last) if resume else None, weights_only=True)
         except SystemExit:
-            # Lightning ends the process on Ctrl-C; the caller decides how to end, after the run has been told.
+            # Lightning ends the process on Ctrl-C; the caller decides how to end.
             if not trainer.interrupted:
                 raise
-        except BaseException:
-            _end(run, "interrupted", "stopped by an error or a signal")
+        except torch.OutOfMemoryError as error:
+            _interrupted(run, "out of memory")
+            raise RecipeError(
+                f"batch_size: {run.recipe.batch_size} images of {run.recipe.image_size} pixels do not fit the memory "
+                f"of the {device} device; make one of them smaller"
+            ) from error
+        except BaseException as error:
+            _interrupted(run, first_line(error) if isinstance(error, GroundglassError) else "an error or a signal")
             raise
     if trainer.interrupted:
-        _end(run, "interrupted", "stopped by the user")
+        _interrupted(run, "stopped by the user")
         raise KeyboardInterrupt
-    if keeper.why_stopped == "max-time":
-        _end(run, "interrupted", "max-time reached")
-    else:
-        _end(run, "finished", keeper.why_stopped or f"all {recipe.epochs} epochs")
 
 
-def check_checkpoint(run: Run) -> None:
-    """Raise `RunError` unless the run's last checkpoint is there, readable and of this format version."""
-    if not run.last.is_file():
-        raise RunError(f"{run.path}: cannot be resumed, no epoch was finished; train it anew under another --out")
+def _interrupted(run: Run, why: str) -> None:
+    """Until its caller has finished the run, one that stops for whatever reason can be resumed."""
+    run.manifest.state, run.manifest.why_ended = "interrupted", why
+    run.save()
+
+
+def read_checkpoint(run: Run) -> dict[str, Any]:
+    """The run's last checkpoint. Raises `RunError` unless it is readable and of this format version."""
     try:
-        version = torch.load(run.last, map_location="cpu", weights_only=True).get("groundglass_format")
+        checkpoint: dict[str, Any] = torch.load(run.last, map_location="cpu", weights_only=True)
+        version = checkpoint.get("groundglass_format")
     except Exception as error:  # torch has many exceptions for a damaged file
         raise RunError(f"{run.last}: cannot be read ({first_line(error)[:100]})") from None
     if version != FORMAT_VERSION:
         raise RunError(f"{run.last}: has format {version}; this groundglass resumes format {FORMAT_VERSION}")
+    return checkpoint
 
 
 def measure_training_part(recipe: Recipe, train: Sequence[Case]) -> tuple[float | None, float | None]:
     """Mean and standard deviation in HU over the training cases, as the recipe standardises; None where it does not.
 
-    Every slice gives the same number of evenly spaced pixels, so that memory stays bounded and the result does not
-    depend on chance. Raises `DataError` when the recipe names sources that no training case has.
+    Every slice gives the same number of evenly spaced pixels, 64 kB of memory each, so that the result does not depend
+    on chance. Raises `DataError` when the recipe names sources that no training case has.
     """
     rule = recipe.intensity.scale
     if not isinstance(rule, Standardise):
@@ -108,7 +137,7 @@ def measure_training_part(recipe: Recipe, train: Sequence[Case]) -> tuple[float 
     for case in chosen:
         pixels = np.clip(to_hu(case.image(), case.unit, recipe.intensity), low, high).ravel()
         values.append(pixels[:: max(1, pixels.size // _SAMPLED)])
-    return statistics(np.concatenate(values).astype(np.float64), rule.percentiles)
+    return statistics(np.concatenate(values), rule.percentiles)
 
 
 def count_classes(labels: LabelSet, train: Sequence[Case]) -> dict[str, int]:
@@ -134,12 +163,6 @@ def _trainer(recipe: Recipe, device: str, precision: str, keeper: Keeper) -> lig
         use_distributed_sampler=False,
         deterministic="warn" if device == "cuda" else True,
     )
-
-
-def _end(run: Run, state: str, why: str) -> None:
-    run.manifest.state = "finished" if state == "finished" else "interrupted"
-    run.manifest.why_ended = why
-    run.save()
 
 
 class _quiet(warnings.catch_warnings):

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 ANY_LESION = "any lesion"
 BENCHMARK = "benchmark"
-ROW_COLUMNS = ("class", "metric", "average", "value", "low", "high", "n", "n_undefined")
+ROW_COLUMNS = ("class", "metric", "average", "value", "low", "high", "n", "n_undefined", "n_clusters")
 CASE_COLUMNS = (
     "case",
     "patient",
@@ -29,8 +29,13 @@ CASE_COLUMNS = (
     "predicted_pixels",
     "fp_pixels_on_empty_reference",
 )
-# Below this many clusters a percentile interval is known to be too narrow; the summary says so.
-_FEW_CLUSTERS = 10
+# A percentile interval of fewer than ten clusters is known to be too narrow: the summary says so. Of fewer than three
+# there is nothing to resample.
+_FEW_CLUSTERS, _FEWEST_CLUSTERS = 10, 3
+_BY_IMAGE = "image (patients unknown)"
+# Sums over all images that move only with the images in which the class is.
+_OF_THE_CLASS = frozenset({"dice", "iou", "precision", "recall"})
+_POOLED_SCORES = frozenset({"kaggle_pooled", "miou_2", "miou_4", "any_lesion_dice_pooled"})
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Row:
 
     low, high: limits of the interval, NaN where none can be given. n: the images (for a mean over patients: patients)
     that the number is made of; n_undefined: those that left the mean because the metric is undefined for them (for a
-    named score: those that have no part in it).
+    named score: those that have no part in it). n_clusters: the clusters that decide it: those whose reference holds
+    the class where counts are summed (of several classes the rarest), else those in which it is defined.
     """
 
     label: str
@@ -50,6 +56,7 @@ class Row:
     high: float
     n: int
     n_undefined: int
+    n_clusters: int
 
     def to_dict(self) -> dict[str, Any]:
         """By `ROW_COLUMNS`."""
@@ -173,6 +180,7 @@ def summarise(cases: Sequence[CaseCounts], labels: LabelSet, seed: int, n_boot: 
     low, high = bootstrap(table.estimate, groups, n_boot, seed)
     averages = table.rows(table.estimate(ones)[0], low, high, _codes(groups))
     benchmarks = tuple(_benchmark(score, matrices, labels, groups, n_boot, seed) for score in scores)
+    notes = [*_undefined(benchmarks), *_few((*averages, *benchmarks), clusters, n_clusters, n_boot)]
     return Summary(
         labels,
         tuple(cases),
@@ -184,7 +192,7 @@ def summarise(cases: Sequence[CaseCounts], labels: LabelSet, seed: int, n_boot: 
         0.95,
         n_boot,
         seed,
-        _notes(benchmarks, n_clusters, n_boot),
+        tuple(notes),
     )
 
 
@@ -200,7 +208,7 @@ def _units(cases: Sequence[CaseCounts]) -> tuple[str, tuple[str, NDArray[np.intp
         return "patient", ("per patient", _codes([case.patient or "" for case in cases]))
     groups = [case.group for case in cases]
     if len(set(groups)) == len(cases):
-        return "image (patients unknown)", None
+        return _BY_IMAGE, None
     return "patient or volume where known, else image", ("per group", _codes(groups))
 
 
@@ -210,7 +218,8 @@ def _codes(names: Sequence[str]) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class _Column:
-    """A row to be: the mean of `values` [N] (NaN: undefined) over images, or over units of images."""
+    """A row to be: the mean of `values` [N] (NaN: undefined) over images, or over units of images; `deciding` [N]: the
+    images whose clusters count."""
 
     label: str
     metric: str
@@ -218,6 +227,7 @@ class _Column:
     values: Array
     population: NDArray[np.bool_]
     unit: NDArray[np.intp]
+    deciding: NDArray[np.bool_]
 
 
 class _Table:
@@ -238,11 +248,14 @@ class _Table:
             positive = counts.tp + counts.fn > 0
             for metric, function in METRICS.items():
                 values = function(counts)
-                self.pooled.append(_Column(label, metric, "pooled", values, everyone, image))
+                of_positives = np.where(positive, values, np.nan)
+                defined, both = np.isfinite(values), np.isfinite(of_positives)
+                decides = positive if metric in _OF_THE_CLASS else defined
+                self.pooled.append(_Column(label, metric, "pooled", values, everyone, image, decides))
                 for average, unit in (("per image", image), *((units,) if units else ())):
-                    of_positives = np.where(positive, values, np.nan)
-                    self.means.append(_Column(label, metric, average, values, everyone, unit))
-                    self.means.append(_Column(label, metric, f"{average}, positives", of_positives, positive, unit))
+                    positives = f"{average}, positives"
+                    self.means.append(_Column(label, metric, average, values, everyone, unit, defined))
+                    self.means.append(_Column(label, metric, positives, of_positives, positive, unit, both))
         self.values = np.stack([column.values for column in self.means], axis=1)
         # A mean of the units' means is a mean of images, each weighing 1 / (defined images of its unit): a cluster
         # is drawn whole, so all images of a unit share their weight.
@@ -261,15 +274,14 @@ class _Table:
     def rows(self, values: Array, low: Array, high: Array, clusters: NDArray[np.intp]) -> tuple[Row, ...]:
         rows = []
         for column, value, lower, upper in zip((*self.pooled, *self.means), values, low, high, strict=True):
-            defined = np.isfinite(column.values)
-            # Where one cluster alone decides the number there is nothing to resample.
-            sure = len(np.unique(clusters[defined])) > 1
-            n = len(np.unique(column.unit[defined]))
+            n = len(np.unique(column.unit[np.isfinite(column.values)]))
             n_population = len(np.unique(column.unit[column.population]))
             if column.average == "pooled":
                 n = n_population
-            limits = (float(lower), float(upper)) if sure else (np.nan, np.nan)
-            rows.append(Row(column.label, column.metric, column.average, float(value), *limits, n, n_population - n))
+            n_clusters = len(np.unique(clusters[column.deciding]))
+            limits = _limits(lower, upper, n_clusters)
+            names = (column.label, column.metric, column.average)
+            rows.append(Row(*names, float(value), *limits, n, n_population - n, n_clusters))
         order = {key: i for i, key in enumerate((label, metric) for label in self.groups for metric in METRICS)}
         return tuple(sorted(rows, key=lambda row: order[row.label, row.metric]))
 
@@ -285,10 +297,19 @@ def _benchmark(
 ) -> Row:
     value, used = score.function(matrices, labels, np.ones((1, len(matrices))))
     low, high = bootstrap(lambda weights: score.function(matrices, labels, weights).values, groups, n_boot, seed)
-    sure = len(set(np.asarray(groups)[used])) > 1
-    limits = (float(low), float(high)) if sure else (np.nan, np.nan)
+    deciding = [used]
+    if score.name in _POOLED_SCORES:
+        single = [(labels.classes.index(name),) for name in score.needs]
+        channels: list[tuple[int, ...]] = [*single] or [labels.lesion_channels]
+        deciding = [counts.tp + counts.fn > 0 for counts in (class_counts(matrices, group) for group in channels)]
+    n_clusters = min(len(set(np.asarray(groups)[images])) for images in deciding)
+    limits = _limits(low, high, n_clusters)
     n = int(used.sum())
-    return Row(BENCHMARK, score.name, "as named", float(value[0]), *limits, n, len(matrices) - n)
+    return Row(BENCHMARK, score.name, "as named", float(value[0]), *limits, n, len(matrices) - n, n_clusters)
+
+
+def _limits(low: Array, high: Array, n_clusters: int) -> tuple[float, float]:
+    return (float(low), float(high)) if n_clusters >= _FEWEST_CLUSTERS else (np.nan, np.nan)
 
 
 def _negatives(label: str, counts: Counts) -> Negatives:
@@ -298,16 +319,46 @@ def _negatives(label: str, counts: Counts) -> Negatives:
     return Negatives(label, int((~negative).sum()), int(negative.sum()), int((fp > 0).sum()), mean)
 
 
-def _notes(benchmarks: Sequence[Row], n_clusters: int, n_boot: int) -> tuple[str, ...]:
-    notes = [
+def _undefined(benchmarks: Sequence[Row]) -> list[str]:
+    return [
         f"{row.metric} is undefined: a class that it averages is in no reference and in no prediction"
         for row in benchmarks
         if np.isnan(row.value)
     ]
+
+
+def _few(rows: Sequence[Row], clusters: str, n_clusters: int, n_boot: int) -> list[str]:
+    """Which intervals are too narrow, or not there, for want of clusters."""
     if n_boot < 1:
-        notes.append("no intervals were asked for")
-    elif n_clusters < 2:
-        notes.append("no intervals: all images belong to one cluster, and nothing says how clusters differ")
-    elif n_clusters < _FEW_CLUSTERS:
+        return ["no intervals were asked for"]
+    if n_clusters < _FEWEST_CLUSTERS:
+        count = "one cluster" if n_clusters == 1 else f"{n_clusters} clusters"
+        return [f"no intervals: all images belong to {count}, too few to say how clusters differ"]
+    notes = ["patients are not known: intervals by image are too narrow"] if clusters == _BY_IMAGE else []
+    known = [row for row in rows if not np.isnan(row.value)]
+    lacking = [row for row in known if row.n_clusters < _FEWEST_CLUSTERS]
+    narrow = [row for row in known if _FEWEST_CLUSTERS <= row.n_clusters < _FEW_CLUSTERS]
+    if n_clusters < _FEW_CLUSTERS:
         notes.append(f"intervals from only {n_clusters} clusters are too narrow")
-    return tuple(notes)
+    elif narrow:
+        notes.append(
+            f"fewer than {_FEW_CLUSTERS} clusters decide these, whose intervals are too narrow: {_named(narrow)}"
+        )
+    if lacking:
+        notes.append(f"fewer than {_FEWEST_CLUSTERS} clusters decide these, which have no interval: {_named(lacking)}")
+    return notes
+
+
+def _named(rows: Sequence[Row]) -> str:
+    """`consolidation (dice, iou pooled; recall per image and per patient)`: rows by class, metrics and average."""
+    names: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        names.setdefault(row.label, {}).setdefault(row.average, []).append(row.metric)
+    classes = []
+    for label, averages in names.items():
+        shared: dict[str, list[str]] = {}
+        for average, metrics in averages.items():
+            shared.setdefault("all" if len(metrics) == len(METRICS) else ", ".join(metrics), []).append(average)
+        parts = (text if label == BENCHMARK else f"{text} {' and '.join(found)}" for text, found in shared.items())
+        classes.append(f"{label} ({'; '.join(parts)})")
+    return ", ".join(classes)

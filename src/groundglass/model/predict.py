@@ -42,7 +42,7 @@ def probabilities(
 ) -> NDArray[np.float32]:
     """Class probabilities [K, H, W] float32 of an image [H, W] on its own grid, the mean over `models`.
 
-    tta `flips`: also over left-right and up-down flips. Raises `RunError` when the models differ in classes.
+    tta `flips`: also over left-right and up-down flips. Raises `RunError` for models that `check_together` refuses.
     """
     check_together(models)
     mean: NDArray[np.float32] | None = None
@@ -71,18 +71,22 @@ def check_tta(tta: str) -> None:
 
 
 def check_together(models: Sequence[Model]) -> None:
-    """Raise `RunError` unless all models answer in the same classes."""
+    """Raise `RunError` unless all models answer in the same classes, and all or none decide by thresholds."""
     names = {model.labels.name for model in models}
     if len(names) > 1:
         raise RunError(f"these runs learned different label sets ({', '.join(sorted(names))}) and cannot be averaged")
+    if len({model.thresholds is None for model in models}) > 1:
+        raise RunError(
+            "some of these runs decide by thresholds, others by argmax; predict with them one by one, or train them "
+            "with one decision"
+        )
 
 
 def mean_thresholds(models: Sequence[Model]) -> dict[str, float] | None:
-    """Thresholds averaged per class; None (argmax) unless every model has them."""
+    """Thresholds averaged per class, or None (argmax) where no model has them. Raises as `check_together`."""
+    check_together(models)
     given = [model.thresholds for model in models if model.thresholds is not None]
-    if not given or len(given) != len(models):
-        return None
-    return {name: float(np.mean([t[name] for t in given])) for name in given[0]}
+    return {name: float(np.mean([t[name] for t in given])) for name in given[0]} if given else None
 
 
 def _flipped(engine: Engine, x: NDArray[np.float32], tta: Tta) -> NDArray[np.float32]:

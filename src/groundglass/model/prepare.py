@@ -97,14 +97,14 @@ def fit_into(shape: tuple[int, int], size: int) -> Fit:
     return Fit(shape, (height, width), ((size - height) // 2, (size - width) // 2))
 
 
-def statistics(values: NDArray[np.float64], percentiles: tuple[float, float]) -> tuple[float, float]:
+def statistics(values: NDArray[np.floating], percentiles: tuple[float, float]) -> tuple[float, float]:
     """Mean and standard deviation of the values between two percentiles (system 000's normalisation).
 
     Raises `DataError` when nothing varies there.
     """
     low, high = np.percentile(values, percentiles)
     inside = values[(values >= low) & (values <= high)]
-    mean, std = float(inside.mean()), float(inside.std())
+    mean, std = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
     if not std > 0:
         raise DataError(f"intensities between percentiles {percentiles[0]:g} and {percentiles[1]:g} do not vary")
     return mean, std

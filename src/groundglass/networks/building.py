@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ def build(recipe: Recipe) -> nn.Module:
     torch.manual_seed(recipe.seed)
     try:
         if is_own_code(name):
-            network = load(name)(classes=classes, **knobs)
+            network = _own(name)(classes=classes, **knobs)
         else:
             entry = ARCHITECTURES[name]
             knobs = {**entry.knobs, **knobs}
@@ -34,9 +35,15 @@ def build(recipe: Recipe) -> nn.Module:
             network = load(entry)(classes=classes, **knobs)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RecipeError(f"architecture '{name}' cannot be built with {knobs}: {first_line(error)}") from error
-    if not isinstance(network, nn.Module):
-        raise RecipeError(f"architecture '{name}' is not a torch.nn.Module")
     return network
+
+
+def _own(name: str) -> type[nn.Module]:
+    """The user's class, checked before it is called."""
+    found = load(name)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise RecipeError(f"architecture '{name}' is not a torch.nn.Module class")
+    return found
 
 
 def build_for_training(recipe: Recipe, encoder_weights: str | Path | None, download: bool) -> tuple[nn.Module, str]:
@@ -63,14 +70,18 @@ def build_for_training(recipe: Recipe, encoder_weights: str | Path | None, downl
 
 
 def _try(network: nn.Module, recipe: Recipe) -> None:
-    """Ask once, before anything is written: some networks take only images of some sizes."""
+    """Ask once, before anything is written: some networks take only images of some sizes, or no batch of one."""
     side, classes = recipe.image_size, len(label_set(recipe.labels).classes)
+    untouched = copy.deepcopy(network.state_dict())
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
+            network.train()(torch.zeros(min(recipe.batch_size, 2), in_channels(recipe), side, side))
             answer = network.eval()(torch.zeros(1, in_channels(recipe), side, side))
+        # Trying in training mode moves the running means of batch normalisation.
+        network.load_state_dict(untouched)
         network.train()
     except Exception as error:  # each network has its own exceptions
-        what = f"cannot take images of {side} pixels (image_size): {first_line(error)}"
+        what = f"cannot take batches of {recipe.batch_size} images of {side} pixels: {first_line(error)}"
         raise RecipeError(f"architecture '{recipe.architecture.name}' {what}") from error
     if getattr(answer, "shape", None) != (1, classes, side, side):
         found = tuple(getattr(answer, "shape", ())) or type(answer).__name__

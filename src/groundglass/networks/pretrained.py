@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import torch
 from torch import nn
@@ -130,6 +131,8 @@ def _from_library(encoder: nn.Module, name: str, download: bool) -> str:
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not download
     try:
+        if not download and _would_fetch(name):
+            raise FileNotFoundError
         source = smp.encoders.get_encoder(name, in_channels=3, depth=5, weights="imagenet")
     except Exception as error:  # no network, no cache, no such weights: each library has its own exceptions
         tried = "could not be downloaded" if download else "are not on this machine"
@@ -141,3 +144,19 @@ def _from_library(encoder: nn.Module, name: str, download: bool) -> str:
     finally:
         constants.HF_HUB_OFFLINE = before
     return f"library weights of {name}, {take(encoder, source.state_dict(), name, name)}"
+
+
+def _would_fetch(name: str) -> bool:
+    """Whether timm would fetch the weights of encoder `name` from an address outside the hub, whose client alone can
+    be told to stay offline: the few models without `hf_hub_id`, unless torch's cache holds their file.
+
+    The library's own encoders (without `tu-`) all come from the hub.
+    """
+    import timm
+
+    config = timm.get_pretrained_cfg(name.removeprefix("tu-")) if name.startswith("tu-") else None
+    if config is None or config.hf_hub_id or not config.url:
+        return False
+    # timm also allows (address, file name).
+    file = PurePosixPath(urlsplit(config.url).path).name if isinstance(config.url, str) else config.url[1]
+    return not (Path(torch.hub.get_dir()) / "checkpoints" / file).is_file()

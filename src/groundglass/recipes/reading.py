@@ -54,6 +54,14 @@ def load(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     return parse(values, str(name))
 
 
+def change(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """A recipe with settings applied. Raises `RecipeError`."""
+    values = recipe.model_dump(mode="json")
+    for setting in settings:
+        _assign(values, setting)
+    return parse(values, recipe.name)
+
+
 def parse(values: dict[str, Any], name: str) -> Recipe:
     """Validate a mapping. Raises `RecipeError` in one line about the first fault."""
     try:

@@ -23,7 +23,7 @@ SUFFIXES = (*PICTURES, ".npy", ".nii", ".nii.gz")
 class SliceFile:
     """The header of a file of slices.
 
-    count, shape: N and (H, W); stacked: whether slices are numbered (three axes) or the file is one picture;
+    count, shape: N and (H, W); stacked: whether slices are numbered, or the file is one picture;
     unit: `PICTURE` where the file type settles it, else None; axes: see `NiftiStack`, None for other files;
     geometries: what is known of each slice's place, empty when nothing is.
     """
@@ -59,8 +59,8 @@ def open_slices(path: Path) -> SliceFile:
         shape, eight_bit = picture_header(path)
         return SliceFile(1, shape, stacked=False, unit=Unit.PICTURE if eight_bit else None)
     if suffix == ".npy":
-        array = _stack(path)
-        return SliceFile(array.shape[0], (array.shape[1], array.shape[2]), stacked=read_npy(path).ndim > 2)
+        array, stacked = _stack(path)
+        return SliceFile(array.shape[0], (array.shape[1], array.shape[2]), stacked)
     if suffix in (".nii", ".nii.gz"):
         stack = read_nifti_slices(path)
         count, height, width = stack.shape
@@ -90,17 +90,26 @@ def _read(path: Path, index: int, picture: Any) -> NDArray[Any]:
         values: NDArray[Any] = picture(path)
         return values
     if suffix == ".npy":
-        return np.array(_stack(path)[index])
+        return np.array(_stack(path)[0][index])
     return read_nifti_slices(path).read(index)
 
 
-def _stack(path: Path) -> NDArray[Any]:
-    """[N, H, W] view of a .npy file of shape [H, W], [N, H, W] or [N, H, W, 1]."""
+def _stack(path: Path) -> tuple[NDArray[Any], bool]:
+    """([N, H, W] view of a .npy file, whether its slices are numbered).
+
+    [H, W] and [H, W, 1] are one picture, [N, H, W] and [N, H, W, 1] are stacks. No slice is 2 to 4 pixels wide, so
+    three axes that end so are colours or one-hot classes, and are refused.
+    """
     array = read_npy(path)
-    if array.ndim == 4 and array.shape[3] == 1:
-        return array[..., 0]
-    if array.ndim == 3:
-        return array
+    last = array.shape[-1] if array.ndim else 0
     if array.ndim == 2:
-        return array[np.newaxis]
-    raise DataError(f"{path}: has shape {array.shape}; [H, W], [N, H, W] or [N, H, W, 1] is expected")
+        return array[np.newaxis], False
+    if array.ndim == 3 and last == 1:
+        return array[np.newaxis, ..., 0], False
+    if array.ndim == 3 and last > 4:
+        return array, True
+    if array.ndim == 4 and last == 1:
+        return array[..., 0], True
+    odd = " (colour or one-hot?)" if array.ndim == 3 else ""
+    shapes = "[H, W] or [H, W, 1] for one picture, [N, H, W] or [N, H, W, 1] for a stack"
+    raise DataError(f"{path}: has shape {array.shape}{odd}; expected is {shapes}")

@@ -59,11 +59,13 @@ def curves(
     path: str | Path,
     monitor: str = "validation/loss",
     title: str = "Training and validation",
+    kept: int | None = None,
 ) -> Path:
     """Draw every quantity of one run, or the mean and its standard deviation (n - 1) over several runs.
 
     tables: rows of one run, the path of its CSV file, or a list of such for several runs (folds, seeds).
     monitor: the column by which the best epoch is marked: a loss by its lowest value, everything else by its highest.
+    kept: the epoch whose weights were kept, marked instead where it is not the best (system 000 keeps few).
     At each epoch the mean is over the runs that reached it.
     Raises `DataError` for tables that cannot be read or hold nothing to draw, `WriteError`.
     """
@@ -73,6 +75,10 @@ def curves(
     columns = min(3, len(panels))
     rows = ceil(len(panels) / columns)
     bests = [best for best in (best_epoch(run, monitor) for run in runs) if best is not None]
+    if kept is not None and bests != [kept]:
+        bests, note = [kept], f"Dotted line: kept epoch {kept}."
+    else:
+        note = _note(runs, bests, monitor)
     if len(runs) > 1:
         title = f"{title} (mean ± standard deviation of n = {len(runs)} runs)"
     with figure(path, max(3.6, 2.45 * columns), 0.6 + 2.1 * rows) as canvas:
@@ -89,7 +95,7 @@ def curves(
             if _within_one(mine):
                 axes.set_ylim(0, 1)
             axes.legend(loc="best", handlelength=2.2, labelspacing=0.25, fontsize=6.5, **_LEGEND_BOX)
-        write_title(canvas, title, _note(runs, bests, monitor))
+        write_title(canvas, title, note)
     return Path(path)
 
 

@@ -64,6 +64,6 @@ def _models(folder: Path) -> Rows:
             continue
         m = run.manifest
         fold = f", fold {run.split.fold}" if run.split.fold else ""
-        best = "" if m.best_value is None else f", best {run.recipe.checkpoint.metric} {m.best_value:.4f}"
+        best = "" if m.kept_value is None else f", best {run.recipe.checkpoint.metric} {m.kept_value:.4f}"
         rows.append({"name": str(path.parent), "what": f"recipe {run.recipe.name}{fold}, {m.state}{best}"})
     return rows

@@ -52,6 +52,8 @@ def demo(out: str | Path = "demo", recipe: str = "demo", settings: Sequence[str]
     run = train(recipe, DATA, out=folder / "run", settings=settings, device=device)
     say("3/5 evaluate on patients the network has not seen")
     result = evaluate([run], DATA, device=device)
+    for note in result.notes:
+        say(f"    note: {note}")
     say("4/5 predict unlabelled slices")
     tests = open_dataset(DATA).test
     stack = write_npy(folder / "scan.npy", (case.image() for case in tests), len(tests))
@@ -104,7 +106,12 @@ def _sections(report: Report, result: Evaluation, maps: list[Path], submission: 
         ),
         Section(
             "The scores",
-            f"Held-out slices: {len(summary.cases)}. Intervals: 95 %, bootstrap by {summary.clusters}.",
+            "\n\n".join(
+                (
+                    f"Held-out slices: {len(summary.cases)}. Intervals: 95 %, bootstrap by {summary.clusters}.",
+                    *(f"Note: {note}." for note in result.notes),
+                )
+            ),
             tables=[
                 Table(
                     ["score", "value [95 % interval]", "n", "n undefined"], scores, "Named scores (docs/metrics.md)."

@@ -21,36 +21,38 @@ from groundglass.show.curves import curves
 from groundglass.show.overlay import masks_of
 from groundglass.show.progress import progress
 from groundglass.show.statistics import confusion_matrix, histograms, metric_intervals
+from groundglass.workflows.choosing import Asked, Chosen
 
 SHOWN = 5
 # Histograms take every n-th pixel of at most this many cases a source.
 _SAMPLED_CASES, _SAMPLED_STEP = 40, 7
 
-Chosen = Sequence[tuple[Case, list[int]]]
-
 
 def draw(
+    target: Path,
     run: Run | None,
-    folder: Path,
     chosen: Chosen,
     models: Sequence[Model],
     summary: Summary,
     tta: Tta,
     dataset: Dataset,
 ) -> tuple[Path, ...]:
-    """Write every picture to RUN/figures, or `folder`/figures for several runs; returns their paths.
+    """Write every picture to `target`, with the curves of `run` where there is one; returns their paths.
 
     Shown are up to five lesion-bearing cases evenly spread over the Dice of all, from worst to best, so that the
     pictures neither flatter nor shame.
     """
-    target = (run.path if run is not None else folder) / "figures"
     dice = {row["case"]: float(row["dice"]) for row in summary.per_case_rows() if row["class"] == ANY_LESION}
-    shown = _spread([(case, which) for case, which in chosen], dice)
-    panels = [_panel([models[i] for i in which], case, tta, dice.get(case.id, float("nan"))) for case, which in shown]
+    shown = _spread(chosen.cases, dice)
+    # What is not held out is named beside each score.
+    named = "" if chosen.part == "held-out" else f" ({chosen.part})"
+    panels = [
+        _panel([models[i] for i in which], case, tta, dice.get(case.id, float("nan")), named) for case, which in shown
+    ]
     low, high = models[0].preparation.intensity.clip_hu
     window = (low, high)
     names = list(summary.labels.classes)
-    n = f"{len(chosen)} cases"
+    n = f"{len(chosen.cases)} cases, {chosen.part}"
     lesions = summary.labels.lesions
     with progress("Drawing figures", 8) as bar:
         drawn = [
@@ -72,18 +74,18 @@ def draw(
             and row["average"] == "pooled"
             and row["class"] in (*lesions, ANY_LESION)
         ]
-        drawn.append(metric_intervals(rows, target / "measures.png"))
+        title = f"Measures with 95% confidence intervals, {chosen.part}"
+        drawn.append(metric_intervals(rows, target / "measures.png", title=title))
         bar(7)
         drawn.append(_histograms(dataset, models[0], target / "intensities.png"))
         if run is not None and run.curves.is_file():
-            drawn.append(
-                curves(run.curves, target / "curves.png", monitor=run.recipe.checkpoint.metric, title=run.recipe.name)
-            )
+            watched, kept = run.recipe.checkpoint.metric, run.manifest.kept_epoch
+            drawn.append(curves(run.curves, target / "curves.png", watched, title=run.recipe.name, kept=kept))
         bar(8)
     return tuple(drawn)
 
 
-def _spread(chosen: Chosen, dice: dict[str, float]) -> list[tuple[Case, list[int]]]:
+def _spread(chosen: Sequence[Asked], dice: dict[str, float]) -> list[Asked]:
     """Up to five cases with lesions at evenly spaced ranks of Dice; the first ones where none has lesions."""
     scored = [item for item in chosen if np.isin(item[0].labels(), LESION_VALUES).any()]
     scored.sort(key=lambda item: dice.get(item[0].id, 0.0))
@@ -92,7 +94,7 @@ def _spread(chosen: Chosen, dice: dict[str, float]) -> list[tuple[Case, list[int
     return [pool[rank] for rank in ranks]
 
 
-def _panel(models: Sequence[Model], case: Case, tta: Tta, dice: float) -> sheets.Panel:
+def _panel(models: Sequence[Model], case: Case, tta: Tta, dice: float, named: str) -> sheets.Panel:
     labels, thresholds = models[0].labels, mean_thresholds(models)
     p = probabilities(models, case.image(), case.unit, tta)
     prediction = labels.decode(decide(p, labels, thresholds))
@@ -105,7 +107,7 @@ def _panel(models: Sequence[Model], case: Case, tta: Tta, dice: float) -> sheets
         image=to_hu(case.image(), case.unit, models[0].preparation.intensity),
         labels=labels.decode(labels.encode(case.labels())),
         prediction=prediction,
-        title=f"{case.id}, lesion Dice {dice:.2f}" if dice == dice else case.id,
+        title=f"{case.id}{named}, lesion Dice {dice:.2f}" if dice == dice else f"{case.id}{named}",
         spacing_mm=(spacing[-2], spacing[-1]) if spacing else None,
         predicted_masks=masks,
     )

@@ -11,16 +11,17 @@ from groundglass.case import Case
 from groundglass.data import splits
 from groundglass.data.dataset import Dataset
 from groundglass.data.defects import Scan
-from groundglass.data.opening import open_dataset, require_clean
 from groundglass.data.splits import Split
 from groundglass.errors import RecipeError, RunError
-from groundglass.labels import BY_NAME, LABEL_SETS, label_set
+from groundglass.files import sweep
+from groundglass.labels import label_set
 from groundglass.recipes import Recipe
 from groundglass.recipes.settings import Rows, Thresholds
-from groundglass.run import Run, environment
+from groundglass.run import MAX_TIME, Run, environment
 from groundglass.show.curves import curves
 from groundglass.show.progress import duration, progress, say
 from groundglass.workflows.extras import need_train
+from groundglass.workflows.opening import open_clean
 
 
 def train(
@@ -44,15 +45,14 @@ def train(
     Raises `DataError`, `RecipeError`, `RunError` or `WeightsError`; KeyboardInterrupt leaves a resumable run.
     """
     need_train()
-    chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe, settings)
+    chosen = recipes.change(recipe, settings) if isinstance(recipe, Recipe) else recipes.load(recipe, settings)
     seconds = parse_duration(max_time)
     folder = Path(out) if out is not None else default_folder(chosen, fold)
-    if resume:
-        run = _same_run(folder, chosen, fold)
-        if run.manifest.state == "finished":
-            say(f"{folder}: is finished already ({run.manifest.why_ended})")
-            return run
-    elif (folder / "run.json").exists():
+    begun = _same_run(folder, chosen, fold) if resume else None
+    if begun is not None and begun.manifest.state == "finished":
+        say(f"{folder}: is finished already ({begun.manifest.why_ended})")
+        return begun
+    if begun is None and (folder / "run.json").exists():
         raise RunError(f"{folder}: a run is there already; go on with --resume, or choose another --out")
 
     from groundglass.learning import training
@@ -61,32 +61,25 @@ def train(
     from groundglass.networks.building import build, build_for_training
 
     device = choose_device(device)
-    choose_precision(chosen, device)
-    dataset = open_dataset(data)
-    require_clean(dataset, pixels=False)
-    check_classes(chosen, dataset)
-    with progress("Checking every image and mask") as bar:
-        scan = require_clean(dataset, progress=bar)
-    if scan is None:
-        raise RunError(f"{data}: was not scanned")
-    if resume:
-        if scan.fingerprint != run.manifest.data_fingerprint:
-            raise RunError(f"{folder}: was trained on other data than {data} (the fingerprints differ)")
-        split = run.split
-    else:
-        split = make_split(chosen, dataset, scan, fold)
+    precision = choose_precision(chosen, device)
+    dataset, scan = open_clean(data, chosen)
+    if begun is not None and scan.fingerprint != begun.manifest.data_fingerprint:
+        raise RunError(f"{folder}: was trained on other data than {data} (the fingerprints differ)")
+    split = make_split(chosen, dataset, scan, fold) if begun is None else begun.split
     cases = {case.id: case for case in dataset.cases}
-    part = [cases[i] for i in split.train]
-    held_out = [cases[i] for i in split.validation]
+    part, held_out = [cases[i] for i in split.train], [cases[i] for i in split.validation]
     if not part or not held_out:
         raise RecipeError(f"the split leaves {len(part)} cases to train and {len(held_out)} to validate; none may be 0")
-    if resume:
-        network = build(chosen)
+    # A run that was stopped in its first epoch has nothing to go on from: it starts anew in its folder.
+    going_on = begun is not None and begun.last.is_file()
+    if begun is not None and going_on:
+        run, network = begun, build(chosen)
+        sweep(folder)
     else:
         # Everything that can be refused is refused before anything is written.
         network, origin = build_for_training(chosen, encoder_weights, download)
         mean, std = training.measure_training_part(chosen, part)
-        run = Run.create(
+        run = begun or Run.create(
             folder,
             chosen,
             split,
@@ -100,27 +93,19 @@ def train(
             class_pixels=training.count_classes(label_set(chosen.labels), part),
             weights_from=origin,
             parameters=sum(p.numel() for p in network.parameters()),
-            environment={**environment(), "device": f"{device} {choose_precision(chosen, device)}"},
+            environment={**environment(), "device": f"{device} {precision}"},
         )
     if not allocator_is_tuned() and device == "cpu":
         say("Advice: training on a CPU is faster with glibc's allocator tuned; the command line does it by itself.")
     _introduce(run, part, held_out)
-    teller = _Teller(chosen, resumed_at=run.manifest.epochs_done if resume else 0)
+    teller = _Teller(chosen, resumed_at=run.manifest.epochs_done if going_on else 0)
     try:
-        training.fit(
-            run,
-            network,
-            part,
-            held_out,
-            device,
-            resume,
-            seconds,
-            report=teller.epoch,
-        )
+        with progress("Batches of this epoch") as bar:
+            training.fit(run, network, part, held_out, device, going_on, seconds, teller.epoch, bar)
+        _finish(run, held_out, device)
     except KeyboardInterrupt:
         say(f"Interrupted; go on with the same command and --resume. Run: {run.path}")
         raise
-    _finish(run, held_out, device)
     return run
 
 
@@ -150,36 +135,6 @@ def default_folder(recipe: Recipe, fold: str | None) -> Path:
     return Path("runs") / f"{recipe.name}-fold{k}of{n}"
 
 
-def check_classes(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise `RecipeError` unless the data's masks and the recipe's label set name the same things."""
-    chosen = label_set(recipe.labels)
-    if not dataset.cases:
-        raise RecipeError(f"{dataset.location}: has no masks; there is nothing to learn from")
-    fitting = [s.name for s in LABEL_SETS.values() if s.covers(dataset.classes) and _all_labelled(s.classes, dataset)]
-    hint = f"--set labels={fitting[0]}" if fitting else "no shipped label set fits this data"
-    if not chosen.covers(dataset.classes):
-        extra = next(name for name in dataset.classes if name not in chosen.classes and name not in chosen.merges)
-        raise RecipeError(
-            f"{dataset.location}: labels '{extra}', which label set '{chosen.name}' has no class for; {hint}"
-        )
-    if not _all_labelled(chosen.classes, dataset):
-        missing = next(name for name in chosen.classes if not _labelled(name, dataset))
-        raise RecipeError(
-            f"{dataset.location}: does not label '{missing}', which label set '{chosen.name}' of recipe "
-            f"'{recipe.name}' learns; {hint}"
-        )
-
-
-def _all_labelled(names: Sequence[str], dataset: Dataset) -> bool:
-    return all(_labelled(name, dataset) for name in names)
-
-
-def _labelled(name: str, dataset: Dataset) -> bool:
-    if name == "lesion":
-        return any(BY_NAME[known].lesion for known in dataset.classes)
-    return name in dataset.classes
-
-
 def make_split(recipe: Recipe, dataset: Dataset, scan: Scan, fold: str | None) -> Split:
     """The recipe's split of the labelled cases, or fold `k/n` over the cases that may validate."""
     rule = recipe.split
@@ -192,16 +147,20 @@ def make_split(recipe: Recipe, dataset: Dataset, scan: Scan, fold: str | None) -
             k,
             recipe.seed,
             lesion=scan.lesion,
+            hashes=scan.hashes,
             validation_sources=sources,
             train_sources=rule.train_sources,
         )
     if isinstance(rule, Rows):
-        return splits.explicit(dataset.cases, rule.rows, seed=recipe.seed, train_sources=rule.train_sources)
+        return splits.explicit(
+            dataset.cases, rule.rows, seed=recipe.seed, hashes=scan.hashes, train_sources=rule.train_sources
+        )
     return splits.holdout(
         dataset.cases,
         rule.fraction,
         recipe.seed,
         lesion=scan.lesion,
+        hashes=scan.hashes,
         validation_sources=rule.validation_sources,
         train_sources=rule.train_sources,
     )
@@ -255,24 +214,27 @@ class _Teller:
 
 
 def _finish(run: Run, held_out: Sequence[Case], device: str) -> None:
-    from groundglass.learning.engine import model_of
+    """What follows the last epoch: thresholds, curves, and only then the word that the run is finished."""
+    from groundglass.learning.engine import untuned_model_of
     from groundglass.measure.thresholds import tune
     from groundglass.model.predict import probabilities
 
     manifest, rule = run.manifest, run.recipe.decision
-    if isinstance(rule, Thresholds):
-        if rule.values == "tuned":
-            model = model_of(run, device)
-            pairs = (
-                (probabilities([model], case.image(), case.unit), model.labels.encode(case.labels()))
-                for case in held_out
-            )
-            manifest.thresholds = tune(pairs, model.labels)
-        else:
-            manifest.thresholds = {name: rule.values.get(name, 0.5) for name in label_set(run.recipe.labels).lesions}
-        run.save()
-    curves(run.curves, run.path / "curves.png", monitor=run.recipe.checkpoint.metric, title=run.recipe.name)
-    best = f"best epoch {manifest.best_epoch} ({run.recipe.checkpoint.metric} {manifest.best_value:.4f})"
-    say(f"{manifest.why_ended}; {best}; trained {duration(manifest.seconds)}. Run: {run.path}")
-    if manifest.state == "interrupted":
+    if isinstance(rule, Thresholds) and isinstance(rule.values, dict):
+        manifest.thresholds = {name: rule.values.get(name, 0.5) for name in label_set(run.recipe.labels).lesions}
+    elif isinstance(rule, Thresholds):
+        model = untuned_model_of(run, device)
+        pairs = (
+            (probabilities([model], case.image(), case.unit), model.labels.encode(case.labels())) for case in held_out
+        )
+        manifest.thresholds = tune(pairs, model.labels)
+    watched = run.recipe.checkpoint.metric
+    curves(run.curves, run.path / "curves.png", watched, title=run.recipe.name, kept=manifest.kept_epoch)
+    ended = manifest.why_ended
+    if ended != MAX_TIME:
+        manifest.state = "finished"
+    run.save()
+    kept = f"kept epoch {manifest.kept_epoch} ({watched} {manifest.kept_value:.4f})"
+    say(f"{ended}; {kept}; trained {duration(manifest.seconds)}. Run: {run.path}")
+    if ended == MAX_TIME:
         say("Go on with the same command and --resume.")
