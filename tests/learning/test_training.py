@@ -26,7 +26,7 @@ from groundglass.learning.learner import Learner, Tally
 from groundglass.measure.counts import stack
 from groundglass.recipes import Recipe
 from groundglass.run import MAX_TIME, Run
-from groundglass.workflows import evaluate as evaluating
+from groundglass.workflows import opening
 from groundglass.workflows import train as workflow
 from tests.learning import killed, tiny
 
@@ -297,8 +297,7 @@ def test_classes_are_counted_over_the_training_part() -> None:
 
 
 def test_validation_while_training_is_what_evaluate_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (workflow, evaluating):
-        monkeypatch.setattr(module, "open_dataset", lambda _: tiny.dataset(10, 4))
+    monkeypatch.setattr(opening, "open_dataset", lambda _: tiny.dataset(10, 4))
     monkeypatch.setattr(workflow, "curves", lambda *_, **__: None)
     recipe = tiny.recipe(epochs=1, augmentation=tiny.MOVES, optimiser={"name": "adam", "learning_rate": 0.03})
     run = gg.train(recipe, "tiny", tmp_path / "run", device="cpu")

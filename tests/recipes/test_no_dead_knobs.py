@@ -41,6 +41,7 @@ from groundglass.networks.building import build_for_training, in_channels
 from groundglass.recipes import Recipe, epoch_metrics, load, parse, shipped
 from groundglass.recipes.settings import Architecture
 from groundglass.registry import ARCHITECTURES, LOSSES
+from groundglass.workflows import opening
 from groundglass.workflows import train as workflow
 from tests.learning import tiny
 from tests.networks.own import TinyNet
@@ -391,7 +392,7 @@ def see_whole(values: Values) -> str:
     recipe = parse(light, "seen")
     TinyNet.seen.clear()
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "open_dataset", lambda _: tiny.dataset(10, 4))
+        patch.setattr(opening, "open_dataset", lambda _: tiny.dataset(10, 4))
         patch.setattr(workflow, "make_split", _any_split)
         patch.setattr(workflow, "curves", lambda *_, **__: None)
         run = workflow.train(recipe, "tiny", Path(folder) / "run", device="cpu")
