@@ -133,7 +133,7 @@ def _from_library(encoder: nn.Module, name: str, download: bool) -> str:
     try:
         if not download and _would_fetch(name):
             raise FileNotFoundError
-        source = smp.encoders.get_encoder(name, in_channels=3, depth=5, weights="imagenet")
+        source = smp.encoders.get_encoder(name, in_channels=3, depth=5, weights=name.startswith("tu-") or "imagenet")
     except Exception as error:  # no network, no cache, no such weights: each library has its own exceptions
         tried = "could not be downloaded" if download else "are not on this machine"
         raise WeightsError(
