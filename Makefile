@@ -30,6 +30,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.submission
+	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.prediction
 	$(BIN)/python -m benchmarks.training_step

@@ -154,6 +154,7 @@ MEANINGS: Mapping[str, str] = {
     "EarlyStopping.patience": "epochs without improvement before training stops",
     "EarlyStopping.min_delta": "less than this is no improvement",
     "Checkpoint.metric": _WATCHED,
+    "Checkpoint.keep": "`last`: the last epoch's weights, so that validation cases choose nothing",
     "Checkpoint.every_improvement": "keep only each n-th improvement (000: 5th); the first epoch is always kept",
     "Argmax.name": "the most probable class wins",
     "Thresholds.name": "a lesion class wins where its probability reaches its threshold",

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 BENCHMARKS = {
     "startup": (["--rounds", "1"], ["groundglass --help", "torch loaded"]),
     "submission": (["--rounds", "1", "--images", "1"], ["csv writerow", "524,288 rows"]),
+    "evaluation": (["--rounds", "1", "--slices", "1"], ["scikit-learn", "MONAI", "largest difference"]),
     "loading": (["--rounds", "1", "--slices", "2"], ["later epochs", "elastic", "one at a time"]),
     "prediction": (
         ["--rounds", "1", "--slices", "1", "--threads", "1", "--recipe", "demo", "--set", "image_size=32"],
@@ -35,7 +36,7 @@ def test_every_benchmark_is_tried() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_prints_and_writes_its_tables(name: str, tmp_path: Path) -> None:
-    if name in ("prediction", "training_step", "loading"):
+    if name in ("evaluation", "prediction", "training_step", "loading"):
         pytest.importorskip("torch")
     options, words = BENCHMARKS[name]
     out = tmp_path / "tables.json"

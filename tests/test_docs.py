@@ -104,7 +104,7 @@ def test_every_command_in_a_page_exists(page: Path) -> None:
 
 
 def test_the_judge_of_commands_refuses_what_the_command_line_refuses() -> None:
-    refused = ["fly", "check", "check a b", "train demo", "train demo --data x --sett a=1", "predict run -o out"]
+    refused = ["fly", "check", "list a b", "train demo", "train demo --data x --sett a=1", "predict run -o out"]
     assert all(_fault(shlex.split(command)) for command in refused)
     with pytest.raises(groundglass.errors.RecipeError):
         _fault(shlex.split("train demo --data x --set epoch=3"))

@@ -28,9 +28,11 @@ def test_canonical_labels_are_distinct() -> None:
 def test_each_set_gives_every_label_a_place_or_refuses_it(labels: LabelSet) -> None:
     for label in LABELS:
         if labels.covers([label.name]):
-            channel = int(labels.encode(np.array([label.value], np.uint8))[0])
-            target = labels.classes[channel]
-            assert target == labels.merges.get(label.name, label.name)
+            code = int(labels.encode(np.array([label.value], np.uint8))[0])
+            classes = {labels.classes[channel] for channel in labels.codes[code]}
+            target = labels.merges.get(label.name, label.name)
+            possible = {labels.merges.get(name, name) for name in label.possible}
+            assert classes == ({target} if target in labels.classes else possible & set(labels.classes))
         else:
             with pytest.raises(RecipeError, match=f"no class for the label '{label.name}'"):
                 labels.encode(np.array([0, label.value], np.uint8))
@@ -45,6 +47,22 @@ def test_decoding_undoes_encoding_but_for_the_merges(labels: LabelSet) -> None:
     np.testing.assert_array_equal(labels.encode(decoded), channels)
     assert labels.lesion_channels == tuple(labels.classes.index(name) for name in labels.lesions)
     assert labels.classes[0] == "background"
+
+
+@pytest.mark.parametrize("labels", LABEL_SETS.values(), ids=LABEL_SETS)
+def test_a_partly_known_pixel_is_never_a_class(labels: LabelSet) -> None:
+    codes = np.arange(len(labels.codes), dtype=np.uint8)
+    assert labels.codes[: len(labels.classes)] == tuple((channel,) for channel in range(len(labels.classes)))
+    assert all(len(channels) > 1 for channels in labels.codes[len(labels.classes) :])
+    np.testing.assert_array_equal(labels.encode(labels.decode(codes)), codes)
+    unknown = int(labels.encode(np.array([BY_NAME["unknown"].value], np.uint8))[0])
+    assert labels.codes[unknown] == tuple(range(len(labels.classes)))
+
+
+def test_a_lesion_of_unknown_type_is_one_of_two() -> None:
+    labels = label_set("ct4")
+    code = int(labels.encode(np.array([BY_NAME["lesion"].value], np.uint8))[0])
+    assert [labels.classes[channel] for channel in labels.codes[code]] == ["ground-glass", "consolidation"]
 
 
 def test_no_set_loses_a_lesion_but_effusion_in_sets_of_lung_lesions() -> None:

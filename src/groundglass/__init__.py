@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from groundglass.run import Run as Run
     from groundglass.workflows.catalogue import catalogue as catalogue
     from groundglass.workflows.check import check as check
+    from groundglass.workflows.compare import compare as compare
+    from groundglass.workflows.cv import cv as cv
     from groundglass.workflows.demo import demo as demo
     from groundglass.workflows.evaluate import evaluate as evaluate
     from groundglass.workflows.predict import predict as predict
@@ -35,7 +37,7 @@ _WHERE = {
     "Run": "groundglass.run",
     **{
         verb: f"groundglass.workflows.{verb}"
-        for verb in ("catalogue", "check", "demo", "evaluate", "predict", "recipe", "submit", "train")
+        for verb in ("catalogue", "check", "compare", "cv", "demo", "evaluate", "predict", "recipe", "submit", "train")
     },
 }
 __all__ = sorted(["__version__", *_WHERE])

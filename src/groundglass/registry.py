@@ -48,6 +48,14 @@ FORMATS: Mapping[str, Entry] = MappingProxyType(
     {
         "covid-segmentation": Entry("groundglass.data.kaggle:FORMAT", "the Kaggle competition's folder of npy files"),
         "medseg-nifti": Entry("groundglass.data.medseg_nifti:FORMAT", "MedSeg's tr_im/tr_mask NIfTI stacks"),
+        "radiopaedia": Entry(
+            "groundglass.data.radiopaedia:FORMAT", "Radiopaedia's slices as JPEG and PNG, class known or not"
+        ),
+        "covid19-ct-seg": Entry(
+            "groundglass.data.covid19_ct_seg:FORMAT", "the COVID-19-CT-Seg benchmark as PNG: infection of unknown type"
+        ),
+        "medseg": Entry("groundglass.data.medseg:FORMAT", "MedSeg's slices as PNG, with lungs"),
+        "lctsc": Entry("groundglass.data.lctsc:FORMAT", "CT volumes with lung masks, a folder a patient"),
         "manifest": Entry("groundglass.data.manifest:FORMAT", "a CSV manifest, or images/ and masks/ folders"),
         "phantom": Entry("groundglass.data.phantoms:FORMAT", "phantom:N[:seed], synthetic chests with known lesions"),
     }

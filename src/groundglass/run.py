@@ -3,6 +3,7 @@
 RUN/run.json             format version, state, data fingerprint, statistics, best epoch, thresholds, environment
     recipe.yaml          the whole recipe, defaults included
     split.json           case ids that train, validate and test
+    leaks.json, .png     the leak certificate of the split, and the pairs that it divides
     weights/best.pt      the kept weights, tensors only
     weights/last.ckpt    everything that --resume needs
     curves.csv, .png     loss and scores, training and validation, each epoch
@@ -23,6 +24,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from groundglass import recipes
+from groundglass.data.leaks import Certificate
 from groundglass.data.splits import Split
 from groundglass.errors import RunError
 from groundglass.files import write_json, write_text
@@ -126,6 +128,19 @@ class Run:
     @property
     def figures(self) -> Path:
         return self.path / "figures"
+
+    @property
+    def leaks(self) -> Path:
+        return self.path / "leaks.json"
+
+    def certificate(self) -> Certificate | None:
+        """The leak certificate; None where a run has none. Raises `RunError` when it is damaged."""
+        if not self.leaks.is_file():
+            return None
+        try:
+            return Certificate.model_validate_json(self.leaks.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.leaks}: is damaged ({' '.join(str(error).split())[:120]})") from None
 
     def save(self) -> None:
         write_json(self.path / "run.json", self.manifest.model_dump(mode="json"))

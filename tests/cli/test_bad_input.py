@@ -155,7 +155,7 @@ TYPED: dict[str, tuple[tuple[str, ...], str]] = {
     "rows-of-no-source": (("train", "effnet-b2", *DATA), "no labelled source 'medseg'"),
     "resume-nothing": (("train", "demo", *DATA, "--resume"), "is not a run folder"),
     "no-run": (("evaluate", "nowhere", *DATA), "nowhere: is not a run folder"),
-    "part": (("evaluate", "nowhere", *DATA, "--part", "test"), "'--part': 'test' is not one of 'held-out'"),
+    "part": (("evaluate", "nowhere", *DATA, "--part", "tests"), "'--part': 'tests' is not one of 'held-out'"),
     "tta": (("evaluate", "nowhere", *DATA, "--tta", "spin"), "'--tta': 'spin' is not one of"),
     "bootstrap": (("evaluate", "nowhere", *DATA, "--bootstrap", "-1"), "--bootstrap"),
     "kind": (("list", "recipe"), "did you mean 'recipes'?"),
@@ -208,7 +208,7 @@ def test_data_that_do_not_fit_the_recipe(place: Path, tmp_path: Path, cli: Cli) 
     (place / "dataset.yaml").write_text("labels: {1: lesion, 2: lesion}\n")
     with untouched(tmp_path):
         merged = cli("train", "demo", "--data", place)
-    assert_refused(merged, "labels 'lesion', which label set 'ct4' has no class for")
+    assert_refused(merged, "does not label 'ground-glass'")
     assert "--set labels=lesion" in merged.err
     shutil.rmtree(place / "masks")
     assert_refused(cli("train", "demo", "--data", place), "has no masks")

@@ -31,7 +31,7 @@ def _python(code: str) -> str:
 def test_all_verbs_are_there(cli: Cli) -> None:
     shown = cli("--help")
     assert shown.code == 0
-    for verb in ("check", "recipe", "train", "evaluate", "predict", "submit", "list", "demo"):
+    for verb in ("check", "recipe", "train", "cv", "evaluate", "predict", "submit", "list", "demo"):
         assert re.search(rf"^  {verb} ", shown.out, re.MULTILINE), verb
     assert "not a medical device" in " ".join(shown.out.split())
     assert cli().out == shown.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,19 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from tests.data.small import Trap, kaggle, medseg_nifti, npy_header, pictures, png_bomb, table
+from tests.data.small import (
+    Trap,
+    ct_seg,
+    kaggle,
+    lctsc,
+    medseg_nifti,
+    medseg_png,
+    npy_header,
+    pictures,
+    png_bomb,
+    radiopaedia_jpeg,
+    table,
+)
 
 Broken = tuple[str, str]
 BROKEN: dict[str, Callable[[Path], Broken]] = {}
@@ -28,6 +41,17 @@ def broken(maker: Callable[[Path], Broken]) -> Callable[[Path], Broken]:
 @broken
 def missing_path(tmp: Path) -> Broken:
     return str(tmp / "nowhere"), "does not exist"
+
+
+@broken
+def link_to_itself(tmp: Path) -> Broken:
+    (tmp / "link").symlink_to("link")
+    return str(tmp / "link"), "does not exist"
+
+
+@broken
+def home_of_nobody(tmp: Path) -> Broken:
+    return "~nobody-of-this-name/data", "does not exist"
 
 
 @broken
@@ -260,6 +284,184 @@ def nifti_time_series(tmp: Path) -> Broken:
     return str(tmp), "has shape (4, 4, 3, 2)"
 
 
+# MedSeg, Radiopaedia and COVID-19-CT-Seg as pictures ------------------------------------------------------------------
+
+
+@broken
+def medseg_without_a_mask(tmp: Path) -> Broken:
+    (medseg_png(tmp) / "masks" / "001.png").unlink()
+    return str(tmp), "images/001.png: has no file of that name in masks/"
+
+
+@broken
+def medseg_without_any_mask(tmp: Path) -> Broken:
+    shutil.rmtree(medseg_png(tmp) / "masks")
+    return str(tmp), "masks: holds no mask"
+
+
+@broken
+def medseg_lung_without_image(tmp: Path) -> Broken:
+    Image.new("L", (20, 16)).save(medseg_png(tmp) / "lungs" / "007.png")
+    return str(tmp), "lungs/007.png: has no image of that name in images/"
+
+
+@broken
+def medseg_mask_of_another_size(tmp: Path) -> Broken:
+    Image.new("L", (16, 16)).save(medseg_png(tmp) / "masks" / "004.png")
+    return str(tmp), "masks/004.png: [N, H, W] is [1, 16, 16], but [1, 20, 20]"
+
+
+@broken
+def medseg_mask_of_threes(tmp: Path) -> Broken:
+    Image.new("L", (20, 16), 3).save(medseg_png(tmp) / "masks" / "000.png")
+    return str(tmp), "images/000.png: mask holds 3, which is no label of this format"
+
+
+@broken
+def medseg_table_of_bytes(tmp: Path) -> Broken:
+    (medseg_png(tmp) / "slices.csv").write_bytes(b"slice\n\xff\xfe\0\n")
+    return str(tmp), "slices.csv: is not a readable table"
+
+
+@broken
+def medseg_table_without_slice(tmp: Path) -> Broken:
+    (medseg_png(tmp) / "slices.csv").write_text("ground_glass_px\n8\n")
+    return str(tmp), "slices.csv: has no column 'slice'"
+
+
+@broken
+def medseg_table_without_a_row(tmp: Path) -> Broken:
+    path = medseg_png(tmp) / "slices.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    return str(tmp), "images/004.png: has no row in slices.csv"
+
+
+@broken
+def medseg_table_with_a_word(tmp: Path) -> Broken:
+    with open(medseg_png(tmp) / "slices.csv", "a") as file:
+        file.write("nine,1,1,1,1\n")
+    return str(tmp), "slices.csv row 4: names no slice: slice 'nine'"
+
+
+@broken
+def radiopaedia_without_class_known(tmp: Path) -> Broken:
+    (radiopaedia_jpeg(tmp) / "slices.csv").write_text("volume,slice,ground_glass_px\n1,1,0\n")
+    return str(tmp), "slices.csv: has no column 'class_known'"
+
+
+@broken
+def radiopaedia_with_class_perhaps_known(tmp: Path) -> Broken:
+    path = radiopaedia_jpeg(tmp) / "slices.csv"
+    path.write_text(path.read_text().replace(",no\n", ",perhaps\n"))
+    return str(tmp), "slices.csv row 2: class_known is 'perhaps'; expected is yes, no or none"
+
+
+@broken
+def radiopaedia_with_lesions_where_none_are(tmp: Path) -> Broken:
+    Image.new("L", (16, 16), 1).save(radiopaedia_jpeg(tmp) / "masks" / "1_001.png")
+    return str(tmp), "images/1_001.jpg: mask holds 1"
+
+
+@broken
+def radiopaedia_row_without_image(tmp: Path) -> Broken:
+    radiopaedia_jpeg(tmp)
+    for file in ("images/1_002.jpg", "masks/1_002.png", "lungs/1_002.png"):
+        (tmp / file).unlink()
+    return str(tmp), "slices.csv row 2: there is no image 1_002"
+
+
+@broken
+def radiopaedia_row_twice(tmp: Path) -> Broken:
+    with open(radiopaedia_jpeg(tmp) / "slices.csv", "a") as file:
+        file.write("1,2,0,0,no\n")
+    return str(tmp), "slices.csv row 5: is about 1_002, as row 2 is"
+
+
+@broken
+def radiopaedia_without_a_lung(tmp: Path) -> Broken:
+    (radiopaedia_jpeg(tmp) / "lungs" / "2_001.png").unlink()
+    return str(tmp), "images/2_001.jpg: has no file of that name in lungs/"
+
+
+@broken
+def ct_seg_without_an_infection(tmp: Path) -> Broken:
+    (ct_seg(tmp) / "infection" / "case_02" / "003.png").unlink()
+    return str(tmp), "images/case_02/003.png: has no file of that name in infection/case_02/"
+
+
+@broken
+def ct_seg_without_the_infections_of_a_case(tmp: Path) -> Broken:
+    shutil.rmtree(ct_seg(tmp) / "infection" / "case_02")
+    return str(tmp), "infection/case_02: holds no mask"
+
+
+@broken
+def ct_seg_without_the_images_of_a_case(tmp: Path) -> Broken:
+    shutil.rmtree(ct_seg(tmp, table=False) / "images" / "case_01")
+    return str(tmp), "infection/case_01/003.png: has no image of that name in images/case_01/"
+
+
+@broken
+def ct_seg_infection_of_twos(tmp: Path) -> Broken:
+    Image.new("L", (16, 16), 2).save(ct_seg(tmp) / "infection" / "case_01" / "003.png")
+    return str(tmp), "images/case_01/003.png: mask holds 2"
+
+
+@broken
+def ct_seg_lung_of_another_size(tmp: Path) -> Broken:
+    Image.new("L", (16, 15)).save(ct_seg(tmp) / "lungs" / "case_01" / "003.png")
+    return str(tmp), "lungs/case_01/003.png: [N, H, W] is [1, 15, 16]"
+
+
+@broken
+def ct_seg_without_any_image(tmp: Path) -> Broken:
+    for part in ("images", "infection"):
+        (tmp / part).mkdir()
+    return str(tmp), "images: holds no image"
+
+
+@broken
+def ct_seg_table_names_another_slice(tmp: Path) -> Broken:
+    with open(ct_seg(tmp) / "slices.csv", "a") as file:
+        file.write("case_09,1,5,5\n")
+    return str(tmp), "slices.csv row 5: there is no image case_09/001"
+
+
+# CT volumes with lungs ------------------------------------------------------------------------------------------------
+
+
+@broken
+def lctsc_without_a_lung(tmp: Path) -> Broken:
+    (lctsc(tmp) / "P-201" / "lungs.nii.gz").unlink()
+    return str(tmp), "P-201/lungs.nii.gz: is missing"
+
+
+@broken
+def lctsc_without_a_ct(tmp: Path) -> Broken:
+    (lctsc(tmp) / "P-101" / "ct.nii.gz").unlink()
+    return str(tmp), "P-101/ct.nii.gz: is missing"
+
+
+@broken
+def lctsc_lung_of_fewer_slices(tmp: Path) -> Broken:
+    lungs = nib.Nifti1Image(np.zeros((10, 12, 2), np.uint8), np.diag([-1.95, -1.95, 3, 1]))
+    nib.save(lungs, lctsc(tmp) / "P-101" / "lungs.nii.gz")
+    return str(tmp), "P-101/lungs.nii.gz: [N, H, W] is [2, 12, 10], but [3, 12, 10]"
+
+
+@broken
+def lctsc_lung_turned(tmp: Path) -> Broken:
+    lungs = nib.Nifti1Image(np.zeros((10, 12, 3), np.uint8), np.diag([1.95, -1.95, 3, 1]))
+    nib.save(lungs, lctsc(tmp) / "P-101" / "lungs.nii.gz")
+    return str(tmp), "its axes point RPS"
+
+
+@broken
+def lctsc_that_is_text(tmp: Path) -> Broken:
+    (lctsc(tmp) / "P-101" / "ct.nii.gz").write_text("not a scan")
+    return str(tmp), "P-101/ct.nii.gz: is not a readable NIfTI"
+
+
 # Anybody's own files --------------------------------------------------------------------------------------------------
 
 
@@ -440,6 +642,18 @@ def settings_of_unknown_unit(tmp: Path) -> Broken:
 def settings_with_names_as_values(tmp: Path) -> Broken:
     (pictures(tmp) / "dataset.yaml").write_text("labels: {lesion: [1]}\n")
     return str(tmp), "label value 'lesion' is not a whole number"
+
+
+@broken
+def settings_with_some_lesions(tmp: Path) -> Broken:
+    (pictures(tmp) / "dataset.yaml").write_text("lesions: few\n")
+    return str(tmp), "'lesions' can only be none"
+
+
+@broken
+def settings_of_lesions_beside_medseg(tmp: Path) -> Broken:
+    (medseg_png(tmp) / "dataset.yaml").write_text("lesions: none\n")
+    return str(tmp), "dataset.yaml: unknown setting 'lesions'"
 
 
 @broken

@@ -51,10 +51,13 @@ def kaggle(
 
 
 def drawn_kaggle(folder: Path, side: int = 64) -> Path:
-    """The competition's layout with drawn chests, seven patients of six slices: a network can learn from them."""
+    """The competition's layout with drawn chests, a slice of each of 12 patients and six slices of each of four, and
+    six to predict: a network can learn from them."""
     folder.mkdir(parents=True)
-    for name, patients in (("medseg", (1, 2)), ("radiopedia", (3, 4, 5, 6)), ("test", (7,))):
-        slices = [draw(0, patient, k, size=side) for patient in patients for k in range(6)]
+    everywhere = [(patient, k) for patient in range(13, 17) for k in range(6)]
+    one_each = [(patient, patient % 6) for patient in range(1, 13)]
+    for name, places in (("medseg", one_each), ("radiopedia", everywhere), ("test", [(17, k) for k in range(6)])):
+        slices = [draw(0, patient, k, size=side) for patient, k in places]
         labels = np.stack([drawing.labels for drawing in slices])
         images = np.stack([drawing.hu for drawing in slices])[..., None]
         if name == "test":
@@ -102,6 +105,80 @@ def table(folder: Path, text: str) -> Path:
     pictures(folder)
     (folder / "manifest.csv").write_text(text)
     return folder / "manifest.csv"
+
+
+def _save(path: Path, array: np.ndarray[Any, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array.astype(np.uint8)).save(path)
+
+
+def _chest(number: int, shape: tuple[int, int] = (16, 16)) -> tuple[np.ndarray[Any, Any], ...]:
+    """(picture, mask 0/1/2 with 4 + 1 lesion pixels, lung of 49 pixels around them), each [H, W]."""
+    image = np.random.default_rng(number).integers(20, 240, shape)
+    mask, lung = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    mask[4:6, 4:6], mask[8, 8], lung[3:10, 3:10] = 1, 2, 1
+    return image, mask, lung
+
+
+def medseg_png(folder: Path, numbers: tuple[int, ...] = (0, 1, 4), tests: tuple[int, ...] = (2,)) -> Path:
+    """MedSeg's slices as PNG, each of its own size: 16 + number high, 20 wide."""
+    for number in numbers:
+        for part, array in zip(("images", "masks", "lungs"), _chest(number, (16 + number, 20)), strict=True):
+            _save(folder / part / f"{number:03d}.png", array)
+    for number in tests:
+        _save(folder / "test_images" / f"{number:03d}.png", _chest(100 + number)[0])
+    rows = "".join(f"{n},{16 + n},20,4,1\n" for n in numbers)
+    (folder / "slices.csv").write_text("slice,height,width,ground_glass_px,consolidation_px\n" + rows)
+    return folder
+
+
+def radiopaedia_jpeg(folder: Path) -> Path:
+    """Volume 1 with a slice of each `class_known`, volume 2 with one of `yes`."""
+    table = "volume,slice,ground_glass_px,consolidation_px,class_known\n"
+    for volume, number, known in ((1, 1, "none"), (1, 2, "no"), (1, 3, "yes"), (2, 1, "yes")):
+        image, mask, lung = _chest(200 + 10 * volume + number)
+        name = f"{volume}_{number:03d}"
+        _save(folder / "images" / f"{name}.jpg", image)
+        _save(folder / "masks" / f"{name}.png", mask * (known != "none"))
+        _save(folder / "lungs" / f"{name}.png", lung)
+        table += f"{volume},{number},{4 * (known != 'none')},{int(known != 'none')},{known}\n"
+    (folder / "slices.csv").write_text(table)
+    return folder
+
+
+def ct_seg(folder: Path, table: bool = True) -> Path:
+    """Two cases of COVID-19-CT-Seg with two slices each."""
+    rows = "case,slice,infection_px,lung_px\n"
+    for case in ("case_01", "case_02"):
+        for number in (3, 5):
+            image, mask, lung = _chest(300 + 10 * int(case[-1]) + number)
+            for part, array in (("images", image), ("infection", mask > 0), ("lungs", lung)):
+                _save(folder / part / case / f"{number:03d}.png", array)
+            rows += f"{case},{number},5,49\n"
+    if table:
+        (folder / "slices.csv").write_text(rows)
+    return folder
+
+
+def lctsc(folder: Path, patients: tuple[str, ...] = ("P-101", "P-201"), slices: int = 3) -> Path:
+    """CT of 12 x 10 pixels a slice with lungs of 4 x 6, in the axes of the real files."""
+    affine = np.diag([-1.95, -1.95, 3.0, 1.0])
+    for number, patient in enumerate(patients):
+        (folder / patient).mkdir(parents=True)
+        ct = np.random.default_rng(number).normal(-500, 200, (10, 12, slices)).astype(np.int16)
+        lungs = np.zeros(ct.shape, np.uint8)
+        lungs[2:6, 3:9] = 1
+        nib.save(nib.Nifti1Image(ct, affine), folder / patient / "ct.nii.gz")
+        nib.save(nib.Nifti1Image(lungs, affine), folder / patient / "lungs.nii.gz")
+    return folder
+
+
+def lungs_only(folder: Path, names: tuple[str, ...] = ("u_1", "v_1")) -> Path:
+    """A manifest of pictures with lungs, in which nobody looked for lesions."""
+    pictures(folder, names)
+    rows = "".join(f"{name[0]},images/{name}.png,lungs/{name}.png\n" for name in names)
+    (folder / "manifest.csv").write_text("patient,image,lung\n" + rows)
+    return folder
 
 
 def png_bomb(path: Path, side: int = 100_000) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -11,8 +12,10 @@ from PIL import Image
 
 from groundglass.case import Unit
 from groundglass.data import open_dataset, require_clean, scan
-from groundglass.errors import DataError
-from tests.data.small import pictures, table
+from groundglass.labels import BY_NAME, LABELS
+from tests.data.small import lungs_only, pictures, table
+
+BY_VALUE = {label.value: label.name for label in LABELS}
 
 
 def kinds(dataset) -> list[str]:  # type: ignore[no-untyped-def]
@@ -93,40 +96,82 @@ def test_unused_columns_are_told(tmp_path: Path) -> None:
     assert len(dataset.test) == 1
 
 
-def test_lungs_alone_are_labels(tmp_path: Path) -> None:
-    dataset = open_dataset(table(tmp_path, "patient,image,lung\np,images/a_1.png,lungs/a_1.png\n"))
+def test_lungs_alone_say_nothing_of_lesions(tmp_path: Path) -> None:
+    dataset = open_dataset(lungs_only(tmp_path))
+    assert dataset.classes == ("background", "unmarked-lung")
+    case = dataset.cases[0]
+    assert np.bincount(case.labels().ravel()).tolist() == [16 * 16 - 49, 0, 0, 0, 0, 0, 49]
+    lung = case.lung()
+    assert lung is not None
+    assert np.array_equal(lung, case.labels() == BY_NAME["unmarked-lung"].value)
+    (tmp_path / "manifest.csv").unlink()
+    shutil.rmtree(tmp_path / "masks")
+    assert open_dataset(tmp_path).classes == ("background", "unmarked-lung"), "the same without a table"
+
+
+def test_an_owner_can_say_that_lungs_hold_no_lesions(tmp_path: Path) -> None:
+    (lungs_only(tmp_path) / "dataset.yaml").write_text("lesions: none\n")
+    dataset = open_dataset(tmp_path)
     assert dataset.classes == ("background", "lung")
-    assert set(np.unique(dataset.cases[0].labels())) == {0, 3}
+    assert np.bincount(dataset.cases[0].labels().ravel()).tolist() == [16 * 16 - 49, 0, 0, 49]
+    assert require_clean(dataset) is not None
 
 
-def test_a_lung_for_some_masks_only_is_an_error_that_names_the_rows(tmp_path: Path) -> None:
-    text = "".join(
-        f"{name},images/{name}.png,masks/{name}.png,{lung}\n"
-        for name, lung in (("a_1", "lungs/a_1.png"), ("a_2", ""), ("b_1", "lungs/b_1.png"), ("b_2", ""))
-    )
-    path = table(tmp_path, f"patient,image,mask,lung\n{text}")
-    (defect,) = open_dataset(path).defects
-    assert (defect.severity, defect.kind, defect.file) == ("error", "missing-partner", "manifest.csv")
-    assert "2 of 4 rows with a mask name no lung (rows 2, 4)" in defect.message
-    with pytest.raises(DataError, match="healthy lung would count as background"):
-        require_clean(open_dataset(path))
-    # Without a mask nothing is learned from a row, so it may lack a lung.
-    path.write_text("patient,image,mask,lung\np,images/a_1.png,masks/a_1.png,lungs/a_1.png\nq,images/a_2.png,,\n")
-    assert open_dataset(path).defects == ()
+MIXED = """patient,image,mask,lung
+p,images/a_1.png,masks/a_1.png,lungs/a_1.png
+q,images/a_2.png,masks/a_2.png,
+r,images/b_1.png,,lungs/b_1.png
+s,images/b_2.png,,
+"""
+
+
+@pytest.mark.parametrize("lesion_free", [False, True])
+def test_each_row_of_a_table_is_known_as_far_as_it_goes(tmp_path: Path, lesion_free: bool) -> None:
+    path = table(tmp_path, MIXED)
+    if lesion_free:
+        (tmp_path / "dataset.yaml").write_text("lesions: none\n")
+    dataset = open_dataset(path)
+    assert [case.id for case in dataset.cases] == ["a_1", "a_2", "b_1"]
+    assert [case.id for case in dataset.test] == ["b_2"]
+    rest = BY_NAME["lung" if lesion_free else "unmarked-lung"].value
+    holds = {case.id: set(np.unique(case.labels()).tolist()) for case in dataset.cases}
+    assert holds == {"a_1": {0, 1, 2, 3}, "a_2": {1, 2, BY_NAME["no-lesion"].value}, "b_1": {0, rest}}
+    assert set(dataset.classes) == {BY_VALUE[value] for values in holds.values() for value in values}
+    assert [(defect.severity, defect.kind) for defect in dataset.defects] == [("warning", "partly-known")]
+    assert "1 of 2 rows with a mask name no lung (rows 2)" in dataset.defects[0].message
+    assert require_clean(dataset) is not None
+
+
+def test_masks_without_lungs_anywhere_keep_their_background(tmp_path: Path) -> None:
+    dataset = open_dataset(table(tmp_path, "image,mask\nimages/a_1.png,masks/a_1.png\n"))
+    assert dataset.classes == ("background", "ground-glass", "consolidation")
+    assert set(np.unique(dataset.cases[0].labels())) == {0, 1, 2}
+
+
+def test_masks_that_mark_lung_themselves_know_their_background(tmp_path: Path) -> None:
+    path = table(tmp_path, MIXED)
+    (tmp_path / "dataset.yaml").write_text("labels: {1: ground-glass, 2: lung}\n")
+    dataset = open_dataset(path)
+    assert set(np.unique(dataset.case("a_2").labels())) == {0, 1, 3}
+    assert dataset.defects == ()
+
+
+def test_masks_can_hold_what_is_known_in_part(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("labels: {0: no-lesion, 1: lesion, 2: unknown}\n")
+    inside = open_dataset(tmp_path).cases[0].labels()
+    assert set(np.unique(inside)) == {0, 3, 5, 8}, "the lung mask settles what is no lesion"
+    shutil.rmtree(tmp_path / "lungs")
+    dataset = open_dataset(tmp_path)
+    assert dataset.classes == ("lesion", "no-lesion", "unknown")
+    assert require_clean(dataset) is not None
 
 
 def test_many_rows_without_a_lung_stay_one_short_line(tmp_path: Path) -> None:
     rows = "image,mask,lung\n" + "images/a_1.png,masks/a_1.png,\n" * 30
     path = table(tmp_path, rows + "images/a_2.png,masks/a_2.png,lungs/a_2.png\n")
-    defect = next(d for d in open_dataset(path).defects if d.kind == "missing-partner")
+    defect = next(d for d in open_dataset(path).defects if d.kind == "partly-known")
     assert "(rows 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 20 more)" in defect.message
-
-
-def test_lungs_of_rows_without_a_mask_do_not_announce_lungs_in_masks(tmp_path: Path) -> None:
-    rows = "patient,image,mask,lung\np,images/a_1.png,masks/a_1.png,\nq,images/a_2.png,,lungs/a_2.png\n"
-    dataset = open_dataset(table(tmp_path, rows))
-    assert [case.id for case in dataset.cases] == ["a_1"]
-    assert dataset.classes == ("background", "ground-glass", "consolidation")
 
 
 def test_files_elsewhere_are_known_by_their_name_only(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch.utils.data import DataLoader
 
+from groundglass.case import Decoded
 from groundglass.errors import RecipeError
+from groundglass.labels import BY_NAME, LABEL_SETS
 from groundglass.learning import loading
 from groundglass.learning.device import autocast, bf16_gains, choose_device, choose_precision
 from groundglass.learning.loading import Order, Slices, loader
@@ -46,6 +50,23 @@ def test_augmentation_depends_on_seed_epoch_and_case_alone() -> None:
     assert not same(seen[0, 1], seen[1, 1])
     other = slices(recipe=RECIPE.model_copy(update={"seed": 1}))
     assert not same(seen[0, 1], other[0, 1])
+
+
+def test_what_is_partly_known_stays_so_and_what_comes_from_outside_is_background() -> None:
+    """In an image of nothing but untyped lesion, padding and the corners of a turned slice are known to be empty."""
+    turned = tiny.recipe(augmentation=[{"name": "rotate", "degrees": 40, "p": 1}, {"name": "scale", "p": 1}])
+    case = tiny.case(0)
+    untyped = np.full(case.shape, BY_NAME["lesion"].value, np.uint8)
+    whole = [replace(case, load_labels=lambda: Decoded(untyped))]
+    code = LABEL_SETS["ct4"].codes.index((1, 2))
+    for training in (True, False):
+        slices = Slices(whole, turned, PREPARATION, training)
+        for epoch in range(5):
+            x, target, _ = slices[epoch, 0]
+            assert target.dtype == torch.int64
+            assert set(target.unique().tolist()) == {0, code}
+            # Outside there is air, the lowest intensity; one pixel of it may be blended with the slice.
+            assert (x[0][ndimage.binary_erosion(target == 0, border_value=1)] == -1).all()
 
 
 def test_validation_is_never_augmented() -> None:

@@ -202,8 +202,8 @@ def scripted(
     told = iter(losses)
     scores, written = Tally.scores, []
 
-    def tell(self: Tally, labels: Any) -> dict[str, float]:
-        found = scores(self, labels)
+    def tell(self: Tally) -> dict[str, float]:
+        found = scores(self)
         # The keeper asks for the training part first, then for validation.
         tell.calls += 1  # type: ignore[attr-defined]
         return {**found, "loss": next(told)} if tell.calls % 2 == 0 else found  # type: ignore[attr-defined]
@@ -304,9 +304,9 @@ def test_validation_while_training_is_what_evaluate_measures(tmp_path: Path, mon
     (measured,) = run_rows(run)
     summary = gg.evaluate([run], "tiny", bootstrap=0, figures=False, device="cpu").summary
     assert {case.case for case in summary.cases} == set(run.split.validation)
-    tally = Tally(4)
+    tally = Tally(summary.labels)
     tally.matrix = stack(summary.cases).sum(axis=0)
-    expected = {k: v for k, v in tally.scores(summary.labels).items() if k != "loss"}
+    expected = {k: v for k, v in tally.scores().items() if k != "loss"}
     assert {k: measured[f"validation/{k}"] for k in expected} == expected
     for name in summary.labels.classes:
         assert summary.row(name, "dice", "pooled").value == pytest.approx(expected[f"f1_{name}"])

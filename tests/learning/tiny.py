@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from scipy import ndimage
 from groundglass.case import Case, Decoded, Unit
 from groundglass.data.dataset import Dataset
 from groundglass.data.splits import Split
-from groundglass.labels import label_set
+from groundglass.labels import BY_NAME, LESION_VALUES, label_set
 from groundglass.learning import training
 from groundglass.networks.building import build
 from groundglass.recipes import Recipe, parse
@@ -72,6 +73,15 @@ def case(number: int, source: str = "medseg", unit: Unit = Unit.HU, group: str =
 
 def cases(count: int, first: int = 0) -> list[Case]:
     return [case(first + i) for i in range(count)]
+
+
+def partly_known(of: Case, unmarked: bool) -> Case:
+    """The case with lesions of unknown type, or (`unmarked`) with lungs in which nobody looked for them."""
+    labels = of.labels()
+    names = ("unmarked-lung", "unmarked-lung") if unmarked else ("lung", "lesion")
+    lung, lesion = (BY_NAME[name].value for name in names)
+    known = np.where(labels == 3, lung, np.where(np.isin(labels, LESION_VALUES), lesion, labels)).astype(np.uint8)
+    return replace(of, load_labels=partial(Decoded, known))
 
 
 def dataset(medseg: int = 30, radiopaedia: int = 6) -> Dataset:

@@ -14,15 +14,69 @@ def names(n):
     return [f"cluster {i}" for i in range(n)]
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    random = np.random.default_rng(0)
+# ---- do intervals hold what they promise?
+
+
+def mean_of_images(random, n_clusters):
+    """Scores of images of clusters of 1 to 11, which differ more between clusters than within; their mean is 0.6."""
+    cluster = np.repeat(np.arange(n_clusters), random.integers(1, 12, n_clusters))
+    values = 0.6 + 0.15 * random.normal(size=n_clusters)[cluster] + 0.1 * random.normal(size=len(cluster))
+    return values, np.ones(len(values)), cluster
+
+
+def pooled_dice(random, n_clusters):
+    """Shares tp / area of images whose areas differ by factors: a few large lesions decide a pooled score."""
+    cluster = np.repeat(np.arange(n_clusters), random.integers(1, 12, n_clusters))
+    logit = 0.8 + 0.8 * random.normal(size=n_clusters)[cluster] + 0.4 * random.normal(size=len(cluster))
+    area = np.exp(0.8 * random.normal(size=n_clusters)[cluster] + 0.5 * random.normal(size=len(cluster)))
+    return area / (1 + np.exp(-logit)), area, cluster
+
+
+def coverage(draw, n_clusters, by_image=False, trials=400):
+    """How often the nominal 95 % interval of sum / sum holds the truth, taken from ten thousand clusters."""
+    parts, wholes, _ = draw(np.random.default_rng(1), 10_000)
+    truth = parts.sum() / wholes.sum()
+    random = np.random.default_rng(2)
     covered = 0
-    for trial in range(200):
-        patient = random.normal(0.7, 0.1, 40)
-        images = np.repeat(patient, 3) + random.normal(0, 0.05, 120)
-        low, high = bootstrap(mean_of(images), list(np.repeat(names(40), 3)), 300, trial)
-        covered += low <= 0.7 <= high
-    assert 0.88 < covered / 200 < 0.99
+    for seed in range(trials):
+        part, whole, cluster = draw(random, n_clusters)
+        resampled = np.arange(len(part)) if by_image else cluster
+        low, high = bootstrap(lambda w, p=part, a=whole: (w @ p) / (w @ a), resampled.astype(str).tolist(), 300, seed)
+        covered += low <= truth <= high
+    return covered / trials
+
+
+@pytest.mark.parametrize("n_clusters", [10, 15, 30, 60])
+@pytest.mark.parametrize("draw", [mean_of_images, pooled_dice])
+def test_intervals_cover_the_truth_about_as_often_as_they_say(draw, n_clusters):
+    assert 0.89 <= coverage(draw, n_clusters) <= 0.975
+
+
+@pytest.mark.parametrize("draw", [mean_of_images, pooled_dice])
+def test_resampling_single_images_covers_far_less(draw):
+    assert coverage(draw, 15, by_image=True, trials=100) < 0.75
+
+
+def test_few_clusters_make_the_interval_wider_than_plain_quantiles(monkeypatch):
+    expanded = {n: coverage(mean_of_images, n, trials=200) for n in (5, 10)}
+    monkeypatch.setattr(intervals, "_tail", lambda level, n_clusters: (1 - level) / 2)
+    for n, covered in expanded.items():
+        assert covered > coverage(mean_of_images, n, trials=200) + 0.02
+
+
+def test_with_many_clusters_the_quantiles_are_the_plain_ones():
+    values = np.random.default_rng(0).random(2000)
+    seen = []
+    low, high = bootstrap(lambda w: seen.append(mean_of(values)(w)) or seen[-1], names(2000), 1000, 0)
+    assert (low, high) == pytest.approx(np.quantile(np.concatenate(seen), [0.025, 0.975]), abs=2e-4)
+
+
+def test_two_clusters_say_no_more_than_what_they_are():
+    low, high = bootstrap(mean_of(np.array([0.2, 0.8])), names(2), 200, 0)
+    assert (low, high) == pytest.approx((0.2, 0.8))
+
+
+# ---- how they are made
 
 
 def test_a_wider_level_is_a_wider_interval():

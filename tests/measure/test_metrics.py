@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_sco
 from groundglass.errors import DataError, RecipeError
 from groundglass.labels import label_set
 from groundglass.measure.counts import CaseCounts, class_counts, confusion
-from groundglass.measure.metrics import METRICS, SCORES, applicable, dice, score
+from groundglass.measure.metrics import METRICS, SCORES, applicable, score
 
 CT4, CT3, LESION = map(label_set, ("ct4", "ct3", "lesion"))
 nan = np.nan
@@ -29,9 +29,9 @@ def patchy(seed, n=6):
     return np.stack([random.choice(np.flatnonzero(row), (16, 16)) for row in present]).astype(np.uint8)
 
 
-def cases_of(truth, prediction, n_classes=4):
+def cases_of(truth, prediction, labels=CT4):
     return [
-        CaseCounts(f"case {i}", "source", confusion(t, p, n_classes))
+        CaseCounts(f"case {i}", "source", confusion(t, p, labels))
         for i, (t, p) in enumerate(zip(truth, prediction, strict=True))
     ]
 
@@ -59,7 +59,7 @@ def test_equals_scikit_learn(name, oracle, seed):
     matrices = matrices_of(truth, prediction)
     undefined = 0 if oracle is jaccard_score else nan
     for channel in range(4):
-        ours = METRICS[name](class_counts(matrices, (channel,)))
+        ours = METRICS[name](class_counts(matrices, (channel,), CT4))
         theirs = [
             without_warnings(oracle, (t == channel).ravel(), (p == channel).ravel(), zero_division=undefined)
             for t, p in zip(truth, prediction, strict=True)
@@ -82,7 +82,9 @@ def test_overlap_equals_monai(monai_metrics, seed):
     truth, prediction = patchy(seed), patchy(seed + 100)
     y, y_pred = torch.from_numpy(one_hot(truth)), torch.from_numpy(one_hot(prediction))
     for name, metric in (("dice", monai_metrics.DiceMetric), ("iou", monai_metrics.MeanIoU)):
-        ours = np.stack([METRICS[name](class_counts(matrices_of(truth, prediction), (c,))) for c in range(4)], axis=1)
+        ours = np.stack(
+            [METRICS[name](class_counts(matrices_of(truth, prediction), (c,), CT4)) for c in range(4)], axis=1
+        )
         of_positives = np.where((truth[..., None] == np.arange(4)).any(axis=(1, 2)), ours, nan)
         ignoring = metric(include_background=True, reduction="none", ignore_empty=True)
         counting = metric(include_background=True, reduction="none", ignore_empty=False)
@@ -102,7 +104,7 @@ def test_rates_equal_monai(monai_metrics):
     metric(torch.from_numpy(one_hot(prediction)), torch.from_numpy(one_hot(truth)))
     for name, theirs in zip(("precision", "recall", "specificity", "accuracy"), metric.aggregate(), strict=True):
         for channel in range(4):
-            ours = METRICS[name](class_counts(matrices_of(truth, prediction), (channel,)))
+            ours = METRICS[name](class_counts(matrices_of(truth, prediction), (channel,), CT4))
             np.testing.assert_allclose(ours, theirs[:, channel].numpy(), rtol=1e-6)
 
 
@@ -123,7 +125,7 @@ def test_rates_equal_monai(monai_metrics):
     ],
 )
 def test_empty_masks(truth, prediction, expected):
-    counts = class_counts(confusion(np.array(truth, np.uint8), np.array(prediction, np.uint8), 2), (1,))
+    counts = class_counts(confusion(np.array(truth, np.uint8), np.array(prediction, np.uint8), LESION), (1,), LESION)
     measured = {name: float(metric(counts)) for name, metric in METRICS.items()}
     assert measured == pytest.approx(expected, nan_ok=True)
 
@@ -133,7 +135,7 @@ maps = arrays(np.uint8, (2, 3, 4, 5), elements=st.integers(0, 3))
 
 @given(maps)
 def test_dice_and_iou_are_one_measure(pair):
-    counts = class_counts(matrices_of(*pair), (1,))
+    counts = class_counts(matrices_of(*pair), (1,), CT4)
     iou = METRICS["iou"](counts)
     np.testing.assert_allclose(METRICS["dice"](counts), 2 * iou / (1 + iou))
 
@@ -142,7 +144,7 @@ def test_dice_and_iou_are_one_measure(pair):
 def test_every_metric_is_a_share(pair):
     for channels in ((1,), (1, 2)):
         for metric in METRICS.values():
-            values = metric(class_counts(matrices_of(*pair), channels))
+            values = metric(class_counts(matrices_of(*pair), channels, CT4))
             assert ((values >= 0) & (values <= 1) | np.isnan(values)).all()
 
 
@@ -150,7 +152,7 @@ def test_every_metric_is_a_share(pair):
 def test_a_perfect_prediction_has_1_in_everything_defined(pair):
     truth = pair[0]
     for metric in METRICS.values():
-        values = metric(class_counts(matrices_of(truth, truth), (1,)))
+        values = metric(class_counts(matrices_of(truth, truth), (1,), CT4))
         assert set(values[~np.isnan(values)]) <= {1.0}
     for named in applicable(CT4):
         value = score(named.name, cases_of(truth, truth), CT4)
@@ -169,8 +171,8 @@ def test_scores_do_not_depend_on_the_order_or_orientation_of_images(pair, order)
 
 @given(maps)
 def test_dice_does_not_care_which_map_is_the_reference(pair):
-    forth, back = (class_counts(matrices_of(*order), (2,)) for order in (pair, pair[::-1]))
-    np.testing.assert_array_equal(dice(*forth), dice(*back))
+    forth, back = (class_counts(matrices_of(*order), (2,), CT4) for order in (pair, pair[::-1]))
+    np.testing.assert_array_equal(METRICS["dice"](forth), METRICS["dice"](back))
 
 
 # ---- named scores
@@ -228,7 +230,7 @@ def test_kaggle_scores_equal_scikit_learn(seed):
 
 def test_clean_images_count_as_each_score_says():
     found = np.array([[0, 1], [0, 0], [0, 0]], np.uint8)
-    cases = cases_of(found, np.array([[0, 1], [0, 0], [0, 1]], np.uint8), 2)
+    cases = cases_of(found, np.array([[0, 1], [0, 0], [0, 1]], np.uint8), LESION)
     assert score("any_lesion_dice", cases, LESION) == 1  # the positive image alone
     assert score("any_lesion_dice_empty1", cases, LESION) == pytest.approx(2 / 3)
     assert score("any_lesion_dice_pooled", cases, LESION) == pytest.approx(2 / 3)

@@ -17,14 +17,19 @@ from groundglass.measure.summary import CASE_COLUMNS, ROW_COLUMNS, summarise
 CT4, LESION = label_set("ct4"), label_set("lesion")
 
 
+def full(matrix, labels=CT4):
+    """A confusion matrix [K, K] of known pixels as [R, K]."""
+    return np.pad(matrix, ((0, len(labels.codes) - len(matrix)), (0, 0)))
+
+
 def lesion_case(name, tp, fp=0, fn=0, tn=100, **known):
-    return CaseCounts(name, "source", np.array([[tn, fp], [fn, tp]], np.int64), **known)
+    return CaseCounts(name, "source", full(np.array([[tn, fp], [fn, tp]], np.int64), LESION), **known)
 
 
 def random_cases(n=30, per_patient=3, seed=0):
     random = np.random.default_rng(seed)
     return [
-        CaseCounts(f"case {i}", "source", random.integers(0, 9, (4, 4)), f"patient {i // per_patient}")
+        CaseCounts(f"case {i}", "source", full(random.integers(0, 9, (4, 4))), f"patient {i // per_patient}")
         for i in range(n)
     ]
 
@@ -73,7 +78,7 @@ def test_negatives_are_reported_apart(three_patients):
 def test_any_lesion_merges_the_findings():
     truth = np.array([[1, 1, 2, 2, 0, 3]], np.uint8)
     swapped = np.array([[2, 2, 1, 1, 0, 3]], np.uint8)
-    summary = summarise([CaseCounts("c", "s", confusion(truth, swapped, 4))], CT4, 0, 0)
+    summary = summarise([CaseCounts("c", "s", confusion(truth, swapped, CT4))], CT4, 0, 0)
     assert summary.row("ground-glass", "dice", "per image").value == 0
     assert summary.row("any lesion", "dice", "per image").value == 1
 
@@ -103,7 +108,7 @@ def test_a_benchmark_that_does_not_apply_is_absent():
 
 def test_an_undefined_benchmark_is_explained():
     truth = np.array([[1, 0, 3]], np.uint8)
-    summary = summarise([CaseCounts("c", "s", confusion(truth, truth, 4))], CT4, 0, 0)
+    summary = summarise([CaseCounts("c", "s", confusion(truth, truth, CT4))], CT4, 0, 0)
     assert np.isnan(summary.benchmark("kaggle_pooled").value)
     assert any(note.startswith("kaggle_pooled is undefined") for note in summary.notes)
 
@@ -111,7 +116,7 @@ def test_an_undefined_benchmark_is_explained():
 @settings(max_examples=25, deadline=None)
 @given(arrays(np.int64, (5, 4, 4), elements=st.integers(0, 3)), st.permutations(range(5)))
 def test_neither_values_nor_intervals_depend_on_the_order_of_cases(matrices, order):
-    cases = [CaseCounts(f"c{i}", "s", matrix, f"p{i // 2}") for i, matrix in enumerate(matrices)]
+    cases = [CaseCounts(f"c{i}", "s", full(matrix), f"p{i // 2}") for i, matrix in enumerate(matrices)]
     forth = summarise(cases, CT4, 3, 20)
     shuffled = summarise([cases[i] for i in order], CT4, 3, 20)
     for one, other in zip(forth.rows(), shuffled.rows(), strict=True):
@@ -121,7 +126,7 @@ def test_neither_values_nor_intervals_depend_on_the_order_of_cases(matrices, ord
 @settings(max_examples=25, deadline=None)
 @given(arrays(np.int64, (4, 4, 4), elements=st.integers(0, 3)))
 def test_one_image_a_patient_makes_both_means_equal(matrices):
-    summary = summarise([CaseCounts(f"c{i}", "s", m, f"p{i}") for i, m in enumerate(matrices)], CT4, 0, 20)
+    summary = summarise([CaseCounts(f"c{i}", "s", full(m), f"p{i}") for i, m in enumerate(matrices)], CT4, 0, 20)
     for label in (*CT4.classes, "any lesion"):
         for metric in METRICS:
             image, patient = (summary.row(label, metric, f"per {unit}") for unit in ("image", "patient"))
@@ -193,7 +198,7 @@ def rare_consolidation(positive, patients=12):
         matrix = random.integers(1, 9, (4, 4))
         if i % 2 or i // 2 >= positive:
             matrix[2] = 0
-        cases.append(CaseCounts(f"c{i}", "s", matrix, f"p{i // 2}"))
+        cases.append(CaseCounts(f"c{i}", "s", full(matrix), f"p{i // 2}"))
     return cases
 
 

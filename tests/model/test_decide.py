@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from groundglass.errors import RecipeError
 from groundglass.labels import label_set
 from groundglass.measure.counts import class_counts, confusion
-from groundglass.measure.metrics import dice
+from groundglass.measure.metrics import METRICS
 from groundglass.measure.thresholds import tune
 from groundglass.model.decide import decide
 
@@ -101,7 +101,7 @@ def test_a_tuned_threshold_is_worth_what_tuning_promised():
     p = np.stack([1 - lesion, lesion])
 
     def score(thresholds):
-        return dice(*class_counts(confusion(truth, decide(p, LESION, thresholds), 2), (1,)))
+        return METRICS["dice"](class_counts(confusion(truth, decide(p, LESION, thresholds), LESION), (1,), LESION))
 
     tuned = tune([(p, truth)], LESION)
     assert score(tuned) == max(score({"lesion": t}) for t in np.linspace(0.05, 0.95, 19)) > score(None)

@@ -318,7 +318,7 @@ class Script:
         self.part, self.epoch = part, 0
         self.names = [name.removeprefix(f"{part}/") for name in epoch_metrics(labels) if name.startswith(part)]
 
-    def scores(self, _labels: Any) -> dict[str, float]:
+    def scores(self) -> dict[str, float]:
         found = {}
         for place, name in enumerate(self.names):
             peak = 7 if name == "loss" else 2 + (place + (self.part == "train")) % 5

@@ -42,6 +42,7 @@ def shows(path: Path, colour: str) -> bool:
 PLOTS: tuple[Callable[[Path], Path], ...] = (
     lambda path: curves(epochs(), path),
     lambda path: compare_curves({"a": [epochs()], "b": [epochs(), epochs(5)]}, path),
+    lambda path: compare_curves({"a": [epochs(), epochs(5)]}, path, parts=("validation",), each=True),
     lambda path: histograms({"a": np.arange(50.0)}, {"a": np.arange(50.0) / 9}, path, limits=(5, 40)),
     lambda path: confusion_matrix(np.eye(3, dtype=int), NAMES, path),
     lambda path: metric_intervals([measure("lesion", 0.5, 0.4, 0.6)], path),

@@ -23,8 +23,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Data = Annotated[str, typer.Option("--data", help="Folder, manifest CSV, or phantom:N[:seed].", metavar="DATA")]
-Runs = Annotated[list[str], typer.Argument(help="Run folders.", metavar="RUN...")]
+Data = Annotated[
+    list[str],
+    typer.Option("--data", help="Folder, manifest CSV, or phantom:N[:seed]; several become one.", metavar="DATA"),
+]
+Runs = Annotated[list[str], typer.Argument(help="Run folders, or one folder of masks.", metavar="RUN...")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
 Tta = Annotated[Literal["none", "flips"], typer.Option(help="Test-time augmentation.")]
 Settings = Annotated[
@@ -47,17 +50,26 @@ def _root(
         typer.echo(context.get_help())
 
 
-@app.command(epilog="Example: groundglass check data/covid-segmentation")
+@app.command(epilog="Example: groundglass check data/covid-segmentation --html page.html")
 def check(
-    data: Annotated[str, typer.Argument(help="Folder, manifest CSV, or phantom:N[:seed].", metavar="DATA")],
+    data: Annotated[
+        list[str],
+        typer.Argument(help="Folder, manifest CSV, or phantom:N[:seed]; several are taken as one.", metavar="DATA..."),
+    ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the report to this JSON file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also draw a page to look at: this file.", metavar="FILE")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Also list near duplicates: this CSV.", metavar="FILE")] = None,
+    twins: Annotated[bool, typer.Option(help="Search for near duplicates.")] = True,
+    identifiers: Annotated[
+        bool, typer.Option("--identifiers", help="Print patients' identifiers in file names on the page.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a data set is and what is wrong with it. Exit code 2 when it has errors."""
     from groundglass.cli.printing import print_check
     from groundglass.workflows.check import check as verb
 
-    report = verb(data, out)
+    report = verb(data, out, html, pairs, twins, identifiers)
     if as_json:
         _json(report.to_dict())
     else:
@@ -65,8 +77,11 @@ def check(
     if report.errors:
         first = report.errors[0]
         raise GroundglassError(f"{first} ({len(report.errors)} errors in all)")
-    if out is not None:
-        typer.echo(f"Report: {out}")
+    if as_json:
+        return
+    for name, path in (("Report", out), ("Page", html), ("Pairs", pairs)):
+        if path is not None:
+            typer.echo(f"{name}: {path}")
 
 
 @app.command(epilog="Example: groundglass recipe effnet-lite --set epochs=40 -o my.yaml")
@@ -94,11 +109,66 @@ def train(
     download: Annotated[bool, typer.Option("--download", help="Allow ImageNet weights to be fetched.")] = False,
     device: Device = "auto",
     settings: Settings = [],  # noqa: B006
+    test: Annotated[int, typer.Option(help="Put so many cases aside, in whole patients, for --part test.", min=0)] = 0,
 ) -> None:
     """Train a recipe on a data set, into a run folder."""
     from groundglass.workflows.train import train as verb
 
-    verb(recipe, data, out, fold, resume, max_time, encoder_weights, download, device, settings)
+    verb(recipe, data, out, fold, resume, max_time, encoder_weights, download, device, settings, test)
+
+
+@app.command(epilog="Example: groundglass cv unet effnet-lite --data data/covid-segmentation --validate-on medseg")
+def cv(
+    recipes: Annotated[list[str], typer.Argument(help="Shipped recipes, or YAML files.", metavar="RECIPE...")],
+    data: Data,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder; the same command goes on in it.")] = Path("cv"),
+    folds: Annotated[int, typer.Option(help="How many folds.")] = 5,
+    fold: Annotated[int | None, typer.Option(help="Train only this fold, from 1.", metavar="K")] = None,
+    test: Annotated[int, typer.Option(help="Put so many cases aside, in whole patients, for the end.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of folds and test part, the same for all recipes.", min=0)] = 0,
+    ungrouped: Annotated[
+        bool, typer.Option("--ungrouped", help="Divide single images: leaks, and measures what grouping costs.")
+    ] = False,
+    validate_on: Annotated[
+        list[str], typer.Option(help="Source that may validate; may be repeated.", metavar="SOURCE")
+    ] = [],  # noqa: B006
+    jobs: Annotated[int, typer.Option(help="Trainings at a time, each in its own process.")] = 1,
+    max_time: Annotated[str | None, typer.Option(help="For each fold: 90s, 20m or 3h.")] = None,
+    encoder_weights: Annotated[str | None, typer.Option(help="File of ImageNet weights.", metavar="FILE")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Allow ImageNet weights to be fetched.")] = False,
+    save_probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities.")] = False,
+    figures: Annotated[bool, typer.Option(help="Draw the pictures.")] = True,
+    device: Device = "auto",
+    settings: Settings = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Cross-validate recipes over the same folds, and score them on cases they did not learn from."""
+    from groundglass.cli.printing import print_cv
+    from groundglass.workflows.cv import cv as verb
+
+    result = verb(
+        recipes,
+        data,
+        out,
+        folds,
+        fold,
+        test,
+        seed,
+        ungrouped,
+        validate_on,
+        jobs,
+        max_time,
+        encoder_weights,
+        download,
+        save_probabilities,
+        figures,
+        device,
+        settings,
+    )
+    if as_json:
+        _json(result.to_dict())
+    else:
+        print_cv(result)
 
 
 @app.command(epilog="Example: groundglass evaluate runs/effnet-lite --data data/covid-segmentation")
@@ -106,22 +176,55 @@ def evaluate(
     runs: Runs,
     data: Data,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder. Default: RUN/evaluation/PART.")] = None,
-    part: Annotated[Literal["held-out", "train", "all"], typer.Option(help="Which cases.")] = "held-out",
+    part: Annotated[Literal["held-out", "train", "test", "all"], typer.Option(help="Which cases.")] = "held-out",
     tta: Tta = "none",
     device: Device = "auto",
     bootstrap: Annotated[int, typer.Option(help="Resamples behind the intervals; 0: none.", min=0)] = 1000,
     figures: Annotated[bool, typer.Option(help="Draw the pictures.")] = True,
+    labels: Annotated[str | None, typer.Option(help="The label set to score masks in.", metavar="SET")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score runs on cases they did not learn from; several runs are folds of one recipe."""
+    """Score runs on cases they did not learn from; several runs are folds of one recipe. Or score finished masks."""
     from groundglass.cli.printing import print_evaluation
     from groundglass.workflows.evaluate import evaluate as verb
 
-    result = verb(runs, data, out, part, tta, device, bootstrap, figures)
+    result = verb(runs, data, out, part, tta, device, bootstrap, figures, labels)
     if as_json:
         _json(result.to_dict())
     else:
         print_evaluation(result)
+
+
+@app.command(epilog="Example: groundglass compare runs/unet runs/effnet-lite --data data/covid-segmentation --latex")
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Runs, recipes of a cv, evaluations or folders of masks.", metavar="RUN...")
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="Evaluate on these data what was not yet; needed for masks.", metavar="DATA")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="A class and a measure, in which every pair is tested.")] = (
+        "any_lesion_dice"
+    ),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the tables and the figure.")] = Path("compare"),
+    latex: Annotated[bool, typer.Option("--latex", help="Also write comparison.tex.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file too.", metavar="FILE")] = None,
+    bootstrap: Annotated[int, typer.Option(help="Resamples behind the intervals; 0: none.", min=0)] = 1000,
+    merge: Annotated[
+        Literal["lesion"] | None, typer.Option(help="Compare findings of any type, whatever classes runs tell apart.")
+    ] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs on the same cases: one table, paired tests, plain sentences."""
+    from groundglass.cli.printing import print_comparison
+    from groundglass.workflows.compare import compare as verb
+
+    result = verb(runs, data, metric, out, latex, csv, bootstrap, merge, device)
+    if as_json:
+        _json(result.to_dict())
+    else:
+        print_comparison(result)
 
 
 @app.command(epilog="Example: groundglass predict runs/effnet-lite slices/ -o masks --probabilities")
@@ -231,7 +334,7 @@ def _interrupt(*_: object) -> None:
 
 def _tune_allocator(arguments: list[str]) -> None:
     """Start once more with the allocator's settings, which count only from a program's start, for verbs that train."""
-    if not {"train", "demo"} & set(arguments[:1]) or {"-h", "--help"} & set(arguments):
+    if not {"train", "cv", "demo"} & set(arguments[:1]) or {"-h", "--help"} & set(arguments):
         return
     from groundglass.learning.allocator import ALLOCATOR, allocator_is_tuned
 

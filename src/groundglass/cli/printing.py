@@ -13,10 +13,15 @@ from groundglass.show.tables import format_value, print_table
 
 if TYPE_CHECKING:  # only named in signatures; with Matplotlib behind them they would delay every command
     from groundglass.workflows.check import Report
+    from groundglass.workflows.compare import Compared
+    from groundglass.workflows.cv import CrossValidation
     from groundglass.workflows.evaluate import Evaluation
+    from groundglass.workflows.pooling import Score
 
 # Of each kind of defect so many are shown; all are in the JSON report.
 _SHOWN = 3
+# Of near duplicates so many are named; all are in the JSON report.
+_PAIRS_SHOWN = 20
 # Of the averages these are shown; all are in summary.csv, with how many cases left each mean as undefined.
 _AVERAGES = ("pooled", "per image, positives", "per patient, positives", "per group, positives")
 
@@ -44,7 +49,32 @@ def print_check(report: Report) -> None:
                 typer.echo(f"{name} {kind}: {defect}")
             if len(found) > _SHOWN:
                 typer.echo(f"{name} {kind}: and {len(found) - _SHOWN} more (all with --json)")
+    _print_twins(report, facts["twins"])
     typer.echo(f"{len(report.errors)} errors, {len(report.warnings)} warnings")
+
+
+def _print_twins(report: Report, found: Mapping[str, Any] | None) -> None:
+    """What the search for near duplicates found, in counts and by file and row."""
+    if found is None:
+        return
+    if not found["pairs"]:
+        typer.echo(f"near duplicates: none among {found['images']} images")
+        return
+    groups = found["groups"]
+    rows = [
+        ["pairs", found["pairs"]],
+        ["of what kind", _counts({kind: n for kind, n in found["kinds"].items() if n})],
+        ["clusters", f"{found['clusters']}, the largest of {found['largest_cluster']} images"],
+        *([f"across {border}", n] for border, n in found["across"].items() if n),
+        ["groups in a split", f"{groups['apart']} without, {groups['together']} with near duplicates joined"],
+    ]
+    print_table(["what", "value"], rows, f"near duplicates among {found['images']} images")
+    for link in report.links[:_PAIRS_SHOWN]:
+        across = f" (across {', '.join(link.across)})" if link.across else ""
+        sure = f"confidence {link.pair.confidence:.3f}"
+        typer.echo(f"{link.pair.kind}: {link.first.place} and {link.second.place}, {sure}{across}")
+    if len(report.links) > _PAIRS_SHOWN:
+        typer.echo(f"and {len(report.links) - _PAIRS_SHOWN} more pairs (all with --json, -o or --pairs)")
 
 
 def _intensities(report: Report) -> str:
@@ -81,11 +111,67 @@ def print_evaluation(result: Evaluation) -> None:
         if n.label in (*s.labels.lesions, ANY_LESION)
     ]
     print_table(["class", "positive", "negative", "with false positives", "mean false pixels"], negatives)
+    _print_boundaries(result)
+    for line in result.certificate:
+        typer.echo(line)
     for note in result.notes:
         typer.echo(f"note: {note}")
     typer.echo(f"Tables: {result.folder}")
     if result.figures:
         typer.echo(f"Figures: {result.figures[0].parent}")
+
+
+def _print_boundaries(result: Evaluation) -> None:
+    found = result.boundaries()
+    columns = ("hd95", "surface_dice", "area_error")
+    cells = {(r["class"], r["measure"]): (r["value"], r["low"], r["high"]) for r in found["rows"]}
+    rows = [
+        [label, *(cells[label, column] for column in columns), f"{size:g} {found['unit']}"]
+        for label, size in found["tolerances"].items()
+    ]
+    headings = ["class", f"HD95 ({found['unit']})", "surface Dice", f"area error ({found['area_unit']})", "tolerance"]
+    print_table(headings, rows, "means over positive images; of the area error over all")
+
+
+def print_comparison(result: Compared) -> None:
+    """The table in parts, the paired differences in sentences, repeats with other seeds, and notes."""
+    from groundglass.show.paired import blocks, caption
+
+    comparison = result.comparison
+    for block in blocks(comparison):
+        rows = [[name, *map(str, row)] for name, row in zip(comparison.names, block.rows, strict=True)]
+        print_table([block.title, *block.columns], rows)
+    typer.echo(caption(comparison))
+    typer.echo(f"\nPaired differences in {comparison.metric.name}:")
+    for pair in comparison.pairs:
+        typer.echo(f"  {pair.text}")
+    if comparison.repeats:
+        repeats = [
+            [r.name, r.spread.n, r.spread.mean, r.spread.sd, r.spread.low, r.spread.high] for r in comparison.repeats
+        ]
+        title = f"{comparison.metric.name} of repeats with other seeds"
+        print_table(["recipe", "seeds", "mean", "sd", "lowest", "highest"], repeats, title)
+    for note in comparison.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"Tables and figure: {result.folder}")
+
+
+def print_cv(result: CrossValidation) -> None:
+    """A row a recipe: its score out of fold and, when all folds are done, on the test part."""
+
+    def cells(score: Score | None) -> list[Any]:
+        return [None, None] if score is None else [(score.value, score.low, score.high), score.n]
+
+    rows = [
+        [r.name, f"{len(r.finished)} of {result.folds}", *cells(r.out_of_fold), *cells(r.test)] for r in result.recipes
+    ]
+    columns = ["recipe", "folds", "out of fold", "n", "test part", "n"]
+    print_table(columns, rows, "any-lesion Dice, mean over the n images with lesions, with 95 % intervals")
+    for r in result.recipes:
+        if r.missing:
+            missing = ", ".join(f"{k}/{result.folds}" for k in r.missing)
+            typer.echo(f"note: {r.name}: folds {missing} are not finished; their cases are not in the score")
+    typer.echo(f"Folder: {result.folder}")
 
 
 def print_catalogue(found: Mapping[str, list[dict[str, Any]]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,8 @@ from groundglass.case import Case, Unit
 from groundglass.errors import GroundglassError
 
 Severity = Literal["error", "warning"]
+# A data set as a user names it, or several that are to be one.
+Locations = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class Defect:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Cases of one data set.
+    """Cases of one data set, or of several that were opened as one.
 
     cases: those with masks; test: those without, which can only be predicted.
-    classes: canonical names that its masks can hold, `background` first.
+    classes: canonical names that its masks can hold, the partly known too, in the order of `labels.LABELS`.
     patients: how patients are known: `given`, `from file names` or `not known`.
     defects: what the files' names, headers and tables show; pixels are looked at by `groundglass.data.defects`.
     """

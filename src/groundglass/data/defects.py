@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from groundglass.case import Case, Decoded, Unit
 from groundglass.data.dataset import Dataset, Defect, unreadable
+from groundglass.data.twins import Twins
 from groundglass.errors import GroundglassError
 from groundglass.labels import LABELS, LESION_VALUES
 
@@ -28,6 +29,8 @@ PERCENTILES = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
 # Percentiles come from at most this many pixels, drawn evenly from all images with a fixed seed.
 _SAMPLE = 4_000_000
 
+Visit = Callable[[Case, NDArray[np.float32] | None, Decoded | None], None]
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -38,7 +41,8 @@ class Scan:
     histogram: 256 equal bins of that sample, (edges [257], counts [256]).
     lesion: by id of labelled case, the share of its pixels that is lesion.
     hashes: by case id, sha256 of the float32 image pixels; fingerprint: sha256 over ids, images and labels, the same
-    wherever the folder lies and in whatever order it is read.
+    wherever the folder lies and in whatever order it is read. twins: near duplicates and slices of one scan, None where
+    they were not searched for (`groundglass.data.album`).
     """
 
     n_cases: int
@@ -54,16 +58,22 @@ class Scan:
     hashes: dict[str, str]
     fingerprint: str
     defects: tuple[Defect, ...]
+    twins: Twins | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, for JSON."""
         return asdict(self)
 
 
-def scan(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Scan:
+def scan(
+    dataset: Dataset,
+    progress: Callable[[int, int], None] | None = None,
+    visit: Visit | None = None,
+) -> Scan:
     """Read every image and mask of `dataset` once. Memory stays bounded: one case and a sample of pixels at a time.
 
-    `progress` is called with (cases done, all cases). Raises nothing for bad data: what cannot be read is a defect.
+    `progress` is called with (cases done, all cases), `visit` with every case and what was read of it.
+    Raises nothing for bad data: what cannot be read is a defect.
     Error kinds: `unreadable`, `not-a-number`, `wrong-shape`, `bad-mask-values`, `undeclared-class`. Warning kinds:
     `overlapping-classes`, `unlabelled-pixels`, `lesion-on-air`, `constant-image`, `exact-duplicate`.
     """
@@ -80,6 +90,8 @@ def scan(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -
     first: dict[str, Case] = {}
     for done, case in enumerate(cases, start=1):
         image, labels = _read(case, defects)
+        if visit:
+            visit(case, image, labels)
         if image is not None:
             hashes[case.id] = digests[case.id] = _digest(image)
             finite = image[np.isfinite(image)]

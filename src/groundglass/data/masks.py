@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,22 @@ def decode_values(mask: NDArray[Any], names: Mapping[int, str]) -> Decoded:
         labels[here] = BY_NAME[name].value
         known |= here
     return Decoded(labels, bad_values=_some(mask[~known]))
+
+
+def fill_lung(labels: NDArray[np.uint8], lung: NDArray[Any], inside: str) -> None:
+    """Write the lung [H, W] bool into a label map [H, W] uint8: what no lesion claims in it becomes `inside`.
+
+    With a lung, what is no lesion outside of it is background.
+    """
+    free = np.isin(labels, (BY_NAME["background"].value, BY_NAME["no-lesion"].value))
+    labels[free] = np.where(lung[free], BY_NAME[inside].value, BY_NAME["background"].value)
+
+
+def without_lungs(load: Callable[[], Decoded]) -> Decoded:
+    """The labels of a data set that never marks lung, beside sets that do: its background may be lung."""
+    decoded = load()
+    decoded.labels[decoded.labels == BY_NAME["background"].value] = BY_NAME["no-lesion"].value
+    return decoded
 
 
 def decode_one_hot(mask: NDArray[Any], names: tuple[str, ...]) -> Decoded:

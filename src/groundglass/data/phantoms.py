@@ -36,7 +36,9 @@ Mask = NDArray[np.bool_]
 
 _LOCATION = re.compile(r"phantom:([0-9]{1,9})(?::([0-9]{1,18}))?")
 # The random streams of a patient; `anatomy.patient` has number 0.
-_FINDINGS, _SLICE, _SEVERITY = 1, 2, 3
+_FINDINGS, _SLICE, _SEVERITY, _SHAPE = 1, 2, 3, 4
+# Bends of the whole body that make one patient unlike another: (size in mm, width of a bend in mm).
+_BENDS = ((13.0, 75.0), (5.5, 38.0))
 
 
 @dataclass(frozen=True)
@@ -176,12 +178,33 @@ def draw(seed: int, patient: int, slice_index: int, size: int = SIZE) -> Phantom
     filled = 24 + 16 * _clouds(rng, size, 9) - 850 * chest.bronchi
     air += solid * (filled - air)
 
-    hu = _scan(rng, who, level, chest.tissue + chest.lung * air, chest.lung, size)
+    bend = _bend(seed, patient, size)
+    labels = ndimage.map_coordinates(labels, np.rint(bend), order=0, mode="nearest")
+    inside, true = (
+        np.asarray(ndimage.map_coordinates(x, bend, order=1, mode="nearest"), np.float32)
+        for x in (chest.lung, chest.tissue + chest.lung * air)
+    )
+    lung = (inside > 0.5) | (labels != BY_NAME["background"].value)
+    labels[lung & (labels == BY_NAME["background"].value)] = BY_NAME["lung"].value
+    hu = _scan(rng, who, level, true, inside, size)
     area = {
         name: pixel_mm * pixel_mm * int(np.count_nonzero(labels == BY_NAME[name].value))
         for name in ("ground-glass", "consolidation")
     }
     return PhantomSlice(hu, labels, lung, area)
+
+
+def _bend(seed: int, patient: int, size: int) -> NDArray[np.float64]:
+    """Where each pixel of a patient's slices is taken from, [2, H, W] rows and columns: no two bodies are alike, and
+    the levels of one are bent alike."""
+    rng = np.random.default_rng([seed, patient, _SHAPE])
+    places = np.indices((size, size)).astype(float)
+    for extent, width in _BENDS:
+        coarse = int(FIELD_MM / width) + 2
+        for axis in places:
+            lumps = Image.fromarray(rng.standard_normal((coarse, coarse), np.float32))
+            axis += np.asarray(lumps.resize((size, size), Image.Resampling.BICUBIC)) * (extent * size / FIELD_MM)
+    return places
 
 
 def findings(seed: int, patient: int) -> tuple[Lesion, ...]:

@@ -2,12 +2,13 @@
 
 labels: {1: lesion, 255: lesion}    # value in a mask file: canonical name; 0 is background
 unit: HU                            # or picture; guessed from a sample otherwise
+lesions: none                       # lungs of images without a mask are free of lesions; nobody looked otherwise
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,19 +21,26 @@ from groundglass.errors import nearest
 from groundglass.labels import BY_NAME, LABELS
 
 FILE = "dataset.yaml"
-KEYS = ("labels", "unit")
+KEYS = ("labels", "unit", "lesions")
 DEFAULT_VALUES = MappingProxyType({label.value: label.name for label in LABELS})
 
 
 @dataclass
 class Settings:
     """values: what a value in a mask file means, by canonical name; named: whether the file says so, or it is the
-    default; unit: None where nobody says; defects: what is wrong with the file."""
+    default; unit: None where nobody says; lesion_free: whether lungs without a mask hold no lesion; defects: what is
+    wrong with the file."""
 
     values: dict[int, str] = field(default_factory=lambda: dict(DEFAULT_VALUES))
     named: bool = False
     unit: Unit | None = None
+    lesion_free: bool = False
     defects: list[Defect] = field(default_factory=list)
+
+    @property
+    def named_values(self) -> Collection[str]:
+        """The names that the file gives to values, none where it names none."""
+        return self.values.values() if self.named else ()
 
 
 def read_settings(folder: Path, keys: Sequence[str] = KEYS) -> Settings:
@@ -64,6 +72,10 @@ def read_settings(folder: Path, keys: Sequence[str] = KEYS) -> Settings:
         settings.unit = known.get(str(content["unit"]).lower())
         if settings.unit is None:
             bad(f"unknown unit '{content['unit']}'; choose from: HU, picture")
+    if "lesions" in content:
+        settings.lesion_free = isinstance(content["lesions"], str) and content["lesions"].lower() == "none"
+        if not settings.lesion_free:
+            bad("'lesions' can only be none: no lung of an image without a mask holds a lesion")
     labels = content.get("labels")
     if "labels" in content and not (isinstance(labels, dict) and labels):
         bad("'labels' must map values to names, such as {1: lesion, 255: lesion}")

@@ -2,7 +2,9 @@
 
 Groups are dealt out so that each side gets its part of the images and its part of the lesion: the heaviest first, each
 to the side that has least of what the group brings (greedy number partitioning; the order is jittered by the seed).
-Groups that hold the same picture are one group: whoever's it is, it must not be on two sides.
+Groups with twins (one picture in two guises, two slices of one scan; `groundglass.data.twins`) are one group: whoever's
+they are, they must not be on two sides. Rows that a user or a source names stand as given, and are stamped where they
+leak.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from groundglass.case import Case
+from groundglass.data.twins import join
 from groundglass.errors import RecipeError, nearest
 
 JITTER = 0.1
@@ -26,7 +29,8 @@ class Split(BaseModel):
     """Case ids of each side. An id can be on one side only.
 
     test: ids that neither trained nor validated and are not to be touched before the end; groups: how whole groups
-    were kept, and what became of copies, in words; fold: `k/n` of a cross-validation.
+    were kept, and what became of twins, in words; leaky: what named rows divide, in words, empty where nothing;
+    fold: `k/n` of a cross-validation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +41,7 @@ class Split(BaseModel):
     validation: tuple[str, ...]
     test: tuple[str, ...] = ()
     groups: str = ""
+    leaky: str = ""
     fold: str | None = None
 
     @model_validator(mode="after")
@@ -65,7 +70,7 @@ def holdout(
     seed: int,
     *,
     lesion: Mapping[str, float] | None = None,
-    hashes: Mapping[str, str] | None = None,
+    clusters: Sequence[Sequence[str]] = (),
     validation_sources: Collection[str] | None = None,
     train_sources: Collection[str] | None = None,
     test: Iterable[str] = (),
@@ -73,17 +78,17 @@ def holdout(
     """Validate on about `fraction` of the cases that may validate, train on the rest.
 
     lesion: case id -> share of its pixels that is lesion (`Scan.lesion`); without it only numbers are balanced.
-    hashes: case id -> sha256 of its pixels (`Scan.hashes`); groups that share one are joined before anything is dealt.
+    clusters: ids that belong together (`Twins.clusters`); their groups are joined before anything is dealt.
     validation_sources, train_sources: sources that may validate, or train; None: all. A group validates only if all
     its cases may. test: ids kept out of both sides, whole groups only.
     Raises `RecipeError` for a fraction outside (0, 1), unknown sources, a divided test group, or fewer than 2 groups.
     """
     if not 0 < fraction < 1:
         raise RecipeError(f"validation fraction {fraction:g} is not between 0 and 1")
-    pool = _Pool(cases, lesion, hashes, validation_sources, train_sources, test)
+    pool = _Pool(cases, lesion, clusters, validation_sources, train_sources, test)
     pool.need(2)
     sides = _deal(pool.candidates, np.array([1 - fraction, fraction]), seed)
-    return pool.split("holdout", seed, validation=sides[1])
+    return pool.split("holdout", seed, _ids(sides[1]))
 
 
 def kfold(
@@ -93,21 +98,25 @@ def kfold(
     seed: int,
     *,
     lesion: Mapping[str, float] | None = None,
-    hashes: Mapping[str, str] | None = None,
+    clusters: Sequence[Sequence[str]] = (),
     validation_sources: Collection[str] | None = None,
     train_sources: Collection[str] | None = None,
     test: Iterable[str] = (),
+    whole: bool = True,
 ) -> Split:
     """Fold `k` of `n` (from 1): over all folds every case that may validate does so exactly once.
 
-    Other arguments as in `holdout`. Raises `RecipeError` also for k outside 1..n and for fewer groups than folds.
+    whole: False deals out single cases as if nothing joined them, which leaks, and stamps the split so: to measure what
+    honest groups cost. Other arguments as in `holdout`. Raises `RecipeError` also for k outside 1..n and for fewer
+    groups than folds.
     """
     if n < 2 or not 1 <= k <= n:
         raise RecipeError(f"fold {k}/{n} does not exist; folds are numbered 1..n with n at least 2")
-    pool = _Pool(cases, lesion, hashes, validation_sources, train_sources, test)
+    pool = _Pool(cases, lesion, clusters, validation_sources, train_sources, test)
     pool.need(n)
-    folds = _deal(pool.candidates, np.full(n, 1 / n), seed)
-    return pool.split("kfold", seed, validation=folds[k - 1], fold=f"{k}/{n}")
+    dealt = pool.candidates if whole else pool.single()
+    folds = _deal(dealt, np.full(n, 1 / n), seed)
+    return pool.split("kfold", seed, _ids(folds[k - 1]), fold=f"{k}/{n}")
 
 
 def explicit(
@@ -115,17 +124,17 @@ def explicit(
     rows: Mapping[str, str],
     *,
     seed: int = 0,
-    hashes: Mapping[str, str] | None = None,
+    clusters: Sequence[Sequence[str]] = (),
     train_sources: Collection[str] | None = None,
     test: Iterable[str] = (),
 ) -> Split:
     """Validate on the named rows of each source, such as {"medseg": "0..23"} or "0,2,5..9"; train on the rest.
 
     Rows count the labelled cases of a source from 0, both ends included. `seed` is only recorded. The rows stand as
-    given: with `hashes` (`Scan.hashes`), copies of training cases among them are counted in `Split.groups`, not moved.
-    Raises `RecipeError` for unknown sources, rows that do not exist or cannot be read, and rows that divide a group.
+    given, also where they divide a group or a cluster (`Twins.clusters`): `Split.leaky` then says so.
+    Raises `RecipeError` for unknown sources, and rows that do not exist or cannot be read.
     """
-    pool = _Pool(cases, None, None, None, train_sources, test)
+    pool = _Pool(cases, None, clusters, None, train_sources, test)
     _check_sources(rows, cases)
     chosen: set[str] = set()
     for source, text in rows.items():
@@ -134,23 +143,45 @@ def explicit(
         if numbers[-1] >= len(members):
             raise RecipeError(f"rows '{text}' of '{source}' do not exist; its last row is {len(members) - 1}")
         chosen |= {members[number] for number in numbers}
-    for group in pool.groups:
-        inside = chosen.intersection(group.ids)
-        if inside and len(inside) < len(group.ids):
-            raise RecipeError(
-                f"the rows divide the group '{group.name}' ({len(inside)} of its {len(group.ids)} cases validate); "
-                "choose whole groups, or use holdout or folds"
-            )
     kept_out = sorted(chosen & set(pool.test))
     if kept_out:
         raise RecipeError(f"'{kept_out[0]}' cannot validate; it is kept for the test")
-    validation = [group for group in pool.groups if chosen.intersection(group.ids)]
-    split = pool.split("explicit", seed, validation)
-    copies = _copies(split, hashes or {})
-    if not copies:
-        return split
-    note = f"{split.groups}; {copies} of {len(split.validation)} validation cases have the pixels of a training case"
-    return split.model_copy(update={"groups": note})
+    return pool.split("explicit", seed, chosen)
+
+
+def put_aside(
+    cases: Sequence[Case],
+    n: int,
+    seed: int,
+    *,
+    lesion: Mapping[str, float] | None = None,
+    clusters: Sequence[Sequence[str]] = (),
+    validation_sources: Collection[str] | None = None,
+) -> tuple[str, ...]:
+    """Ids of at least `n` cases for a test part, whole groups of those that may validate; () for n = 0.
+
+    Dealt as the validation of a `holdout` of this size, then filled up in an order drawn from `seed`: it depends on no
+    fold and on no network. Other arguments as in `holdout`; pass the answer as `test`. Raises `RecipeError` for a
+    negative n, unknown sources, or an n that leaves nobody else to validate.
+    """
+    if n < 0:
+        raise RecipeError(f"--test {n}: a test part cannot have fewer than 0 cases")
+    if n == 0:
+        return ()
+    pool = _Pool(cases, lesion, clusters, validation_sources, None, ())
+    total = sum(len(group.cases) for group in pool.candidates)
+    if n >= total:
+        raise RecipeError(f"--test {n}: only {total} cases may validate, and some of them must; put fewer aside")
+    share = n / total
+    rest, chosen = _deal(pool.candidates, np.array([1 - share, share]), seed)
+    for place in np.random.default_rng(seed).permutation(len(rest)):
+        if len(_ids(chosen)) >= n:
+            break
+        chosen.append(rest[place])
+    if len(chosen) == len(pool.candidates):
+        raise RecipeError(f"--test {n}: whole patients or volumes leave no other to validate; put fewer aside")
+    aside = _ids(chosen)
+    return tuple(case.id for case in cases if case.id in aside)
 
 
 class _Pool:
@@ -160,7 +191,7 @@ class _Pool:
         self,
         cases: Sequence[Case],
         lesion: Mapping[str, float] | None,
-        hashes: Mapping[str, str] | None,
+        clusters: Sequence[Sequence[str]],
         validation_sources: Collection[str] | None,
         train_sources: Collection[str] | None,
         test: Iterable[str],
@@ -171,7 +202,7 @@ class _Pool:
         self.test = tuple(dict.fromkeys(test))
         self.train_sources = train_sources
         apart = _by_group(cases)
-        together = _joined(apart, hashes or {})
+        together = _joined(apart, clusters)
         self.groups = _grouped(together, lesion or {})
         self.joined = _joined_note(apart, together)
         kept_out = set(self.test)
@@ -188,6 +219,10 @@ class _Pool:
             and (validation_sources is None or all(case.source in validation_sources for case in group.cases))
         ]
 
+    def single(self) -> list[_Group]:
+        """Every case that may validate as a group of its own, its lesion unknown."""
+        return [_Group(case.id, (case,), 0.0) for group in self.candidates for case in group.cases]
+
     def need(self, groups: int) -> None:
         if len(self.candidates) < groups:
             raise RecipeError(
@@ -196,15 +231,10 @@ class _Pool:
             )
 
     def split(
-        self,
-        kind: Literal["holdout", "kfold", "explicit"],
-        seed: int,
-        validation: list[_Group],
-        fold: str | None = None,
+        self, kind: Literal["holdout", "kfold", "explicit"], seed: int, validation: set[str], fold: str | None = None
     ) -> Split:
         """The split with `validation`; the ids keep the order of the data set."""
-        held = {case_id for group in validation for case_id in group.ids}
-        away = held | set(self.test)
+        away = validation | set(self.test)
         train = [
             case.id
             for case in self.cases
@@ -213,16 +243,35 @@ class _Pool:
         if not train:
             raise RecipeError("no case is left to train on; validate on less, or let more sources train")
         unknown = sum(case.patient is None for case in self.cases)
-        note = f"{len(self.groups)} groups, none divided{self.joined}"
+        trained = set(train)
+        divided = [
+            group for group in self.groups if validation.intersection(group.ids) and trained.intersection(group.ids)
+        ]
+        leaky = ""
+        if divided:
+            cases = sum(case_id in validation for group in divided for case_id in group.ids)
+            why = (
+                "leaky by source: the named rows divide" if kind == "explicit" else "leaky by choice: the split divides"
+            )
+            leaky = (
+                f"{why} {len(divided)} of {len(self.groups)} groups; {cases} of "
+                f"{len(validation)} validation cases have their like (patient, volume, scan or picture) in training"
+            )
+        note = f"{len(self.groups)} groups, {len(divided) or 'none'} divided{self.joined}"
         return Split(
             kind=kind,
             seed=seed,
             train=tuple(train),
-            validation=tuple(case.id for case in self.cases if case.id in held),
+            validation=tuple(case.id for case in self.cases if case.id in validation),
             test=self.test,
             groups=f"{note}; patients of {unknown} cases are not known" if unknown else note,
+            leaky=leaky,
             fold=fold,
         )
+
+
+def _ids(groups: Sequence[_Group]) -> set[str]:
+    return {case_id for group in groups for case_id in group.ids}
 
 
 def _by_group(cases: Sequence[Case]) -> dict[str, list[Case]]:
@@ -232,25 +281,13 @@ def _by_group(cases: Sequence[Case]) -> dict[str, list[Case]]:
     return members
 
 
-def _joined(members: Mapping[str, list[Case]], hashes: Mapping[str, str]) -> dict[str, list[Case]]:
-    """Groups that share a hash, also by way of others, as one under the first of their names (union-find)."""
-    parent = {name: name for name in members}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
-    holder: dict[str, str] = {}
-    for name, cases in members.items():
-        for case in cases:
-            if case.id in hashes:
-                first, second = sorted((root(name), root(holder.setdefault(hashes[case.id], name))))
-                parent[second] = first
-    together: dict[str, list[Case]] = {}
-    for name, cases in members.items():
-        together.setdefault(root(name), []).extend(cases)
-    return together
+def _joined(members: Mapping[str, list[Case]], clusters: Sequence[Sequence[str]]) -> dict[str, list[Case]]:
+    """Groups that a cluster links, also by way of others, as one under the first of their names."""
+    group = {case.id: name for name, cases in members.items() for case in cases}
+    links = [[group[case_id] for case_id in cluster if case_id in group] for cluster in clusters]
+    alone = [[name] for name in members]
+    joined = [sorted(names) for names in join([*(link for link in links if link), *alone])]
+    return {names[0]: [case for name in names for case in members[name]] for names in joined}
 
 
 def _joined_note(apart: Mapping[str, list[Case]], together: Mapping[str, list[Case]]) -> str:
@@ -259,7 +296,7 @@ def _joined_note(apart: Mapping[str, list[Case]], together: Mapping[str, list[Ca
     if not new:
         return ""
     old = len(apart) - len(together) + len(new)
-    return f" ({old} groups that hold the same images were joined into {len(new)})"
+    return f" ({old} groups that show the same picture or scan were joined into {len(new)})"
 
 
 def _grouped(members: Mapping[str, list[Case]], lesion: Mapping[str, float]) -> list[_Group]:
@@ -268,12 +305,6 @@ def _grouped(members: Mapping[str, list[Case]], lesion: Mapping[str, float]) -> 
         _Group(name, tuple(found), sum(lesion.get(case.id, 0.0) for case in found))
         for name, found in sorted(members.items())
     ]
-
-
-def _copies(split: Split, hashes: Mapping[str, str]) -> int:
-    """How many validation cases have the pixels of a training case."""
-    trained = {hashes[case_id] for case_id in split.train if case_id in hashes}
-    return sum(hashes.get(case_id) in trained for case_id in split.validation)
 
 
 def _deal(groups: list[_Group], parts: NDArray[np.float64], seed: int) -> list[list[_Group]]:

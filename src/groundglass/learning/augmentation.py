@@ -39,7 +39,7 @@ _INTENSITY = (Clahe, BrightnessContrast, Gamma, Noise)
 def augment(
     x: NDArray[np.float32], target: NDArray[np.uint8], steps: Sequence[Augmentation], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """A slice [S, S] float32 in 0..1 and its channel map [S, S] uint8, changed by each step that its `p` picks.
+    """A slice [S, S] float32 in 0..1 and the codes [S, S] uint8 of its labels, changed by each step that its `p` picks.
 
     The same generator state gives the same result.
     """

@@ -80,7 +80,7 @@ class Keeper(lightning.Callback):
     def _score(self, learner: Learner, epoch: int) -> Row:
         row: Row = {"epoch": epoch, "learning_rate": learner.optimiser.param_groups[0]["lr"]}
         for part, tally in learner.tallies.items():
-            row.update({f"{part}/{name}": value for name, value in tally.scores(learner.labels).items()})
+            row.update({f"{part}/{name}": value for name, value in tally.scores().items()})
         row["seconds"] = time.monotonic() - self._epoch_started
         return row
 
@@ -101,7 +101,7 @@ class Keeper(lightning.Callback):
             due = self.improvements % rule.every_improvement == 0
         else:
             due = False
-        if due or first:
+        if due or first or rule.keep == "last":
             epoch = int(row["epoch"])
             content = {"format_version": FORMAT_VERSION, "epoch": epoch, "value": value}
             self._write(self.run.best, {**content, "weights": learner.network.state_dict()})

@@ -18,7 +18,8 @@ from groundglass.labels import LabelSet, label_set
 from groundglass.learning.loading import Slices
 from groundglass.learning.losses import Loss
 from groundglass.learning.mended import lightning
-from groundglass.measure.counts import confusion
+from groundglass.measure.counts import class_counts, confusion
+from groundglass.measure.metrics import METRICS, ratio
 from groundglass.model.decide import decide
 from groundglass.model.prepare import fit_into, restore
 from groundglass.networks.building import in_channels
@@ -29,7 +30,7 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 class Learner(lightning.LightningModule):
     """Trains `network` by `recipe`. `tallies` holds, per part, the epoch's summed loss, its slice count and its
-    confusion matrix [K, K]; `scores` turns them into the epoch's numbers."""
+    confusion matrix [R, K]; `scores` turns them into the epoch's numbers."""
 
     def __init__(
         self, network: nn.Module, recipe: Recipe, loss: Loss, validation: Slices, steps_per_epoch: int
@@ -40,7 +41,7 @@ class Learner(lightning.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.labels = label_set(recipe.labels)
         self.channels = in_channels(recipe)
-        self.tallies = {part: Tally(len(self.labels.classes)) for part in ("train", "validation")}
+        self.tallies = {part: Tally(self.labels) for part in ("train", "validation")}
         self.optimiser = optimiser(recipe, self.network)
         self.schedule = schedule(recipe, self.optimiser, steps_per_epoch)
         self._truth: dict[int, NDArray[np.uint8]] = {}
@@ -66,7 +67,7 @@ class Learner(lightning.LightningModule):
         counted = confusion(
             target.detach().cpu().numpy().astype(np.uint8),
             logits.detach().argmax(dim=1).cpu().numpy().astype(np.uint8),
-            len(self.labels.classes),
+            self.labels,
         )
         self.tallies["train"].add(float(loss.detach()), len(x), counted)
         return loss
@@ -88,7 +89,7 @@ class Learner(lightning.LightningModule):
             truth = self._own_truth(position)
             fit = fit_into((truth.shape[0], truth.shape[1]), self.recipe.image_size)
             decided = decide(restore(answer, fit), self.labels, self._fixed_thresholds())
-            tally.count(confusion(truth, decided, len(self.labels.classes)))
+            tally.count(confusion(truth, decided, self.labels))
         tally.lose(loss, len(x))
 
     def _fixed_thresholds(self) -> Mapping[str, float] | None:
@@ -96,17 +97,18 @@ class Learner(lightning.LightningModule):
         return rule.values if isinstance(rule, Thresholds) and isinstance(rule.values, dict) else None
 
     def _own_truth(self, position: int) -> NDArray[np.uint8]:
-        """Channel map [H, W] on the case's own grid."""
+        """Codes [H, W] of the labels on the case's own grid."""
         if position not in self._truth:
             self._truth[position] = self.labels.encode(self.validation.cases[position].labels())
         return self._truth[position]
 
 
 class Tally:
-    """One part's loss and confusion matrix over an epoch."""
+    """One part's loss and confusion matrix [R, K] over an epoch."""
 
-    def __init__(self, classes: int) -> None:
-        self.matrix: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
+    def __init__(self, labels: LabelSet) -> None:
+        self.labels = labels
+        self.matrix: NDArray[np.int64] = np.zeros((len(labels.codes), len(labels.classes)), np.int64)
         self.clear()
 
     def clear(self) -> None:
@@ -124,18 +126,20 @@ class Tally:
     def count(self, counted: NDArray[np.int64]) -> None:
         self.matrix += counted
 
-    def scores(self, labels: LabelSet) -> dict[str, float]:
+    def scores(self) -> dict[str, float]:
         """loss, accuracy, mIoU over classes present, F1 per class and their mean over the lesion classes; pooled over
-        all pixels of the epoch."""
-        m = self.matrix.astype(np.float64)
-        hit, truth, said = np.diag(m), m.sum(1), m.sum(0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            iou, f1 = hit / (truth + said - hit), 2 * hit / (truth + said)
-            scores = {"loss": self.loss / max(self.slices, 1), "accuracy": float(hit.sum() / m.sum())}
-        scores["miou"] = _mean(iou)
-        scores["f1_lesions"] = _mean(f1[list(labels.lesion_channels)])
-        scores.update({f"f1_{name}": float(value) for name, value in zip(labels.classes, f1, strict=True)})
-        return scores
+        all pixels of the epoch that are known for the class (for the accuracy: known altogether)."""
+        classes = self.labels.classes
+        counts = [class_counts(self.matrix, (channel,), self.labels) for channel in range(len(classes))]
+        iou, f1 = (np.array([METRICS[name](c) for c in counts]) for name in ("iou", "dice"))
+        known = self.matrix[: len(classes)].astype(np.float64)
+        return {
+            "loss": self.loss / max(self.slices, 1),
+            "accuracy": float(ratio(np.trace(known), known.sum())),
+            "miou": _mean(iou),
+            "f1_lesions": _mean(f1[list(self.labels.lesion_channels)]),
+            **{f"f1_{name}": float(value) for name, value in zip(classes, f1, strict=True)},
+        }
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -23,7 +23,7 @@ Prepared = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 class Slices(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
-    """Items (x [1, S, S] float32, target [S, S] int64 channels, position in `cases`).
+    """Items (x [1, S, S] float32, target [S, S] int64 codes, position in `cases`).
 
     Indexed by (epoch, position), so that a slice's augmentation depends on nothing else than seed, epoch and case;
     neither the number of worker processes nor a resumed training changes it.
@@ -51,7 +51,7 @@ class Slices(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         return torch.from_numpy(x)[None], torch.from_numpy(target.astype(np.int64)), position
 
     def prepared(self, position: int) -> Prepared:
-        """Clipped image [S, S] in 0..1 and channel map [S, S], before augmentation and scaling."""
+        """Clipped image [S, S] in 0..1 and codes [S, S] of its labels, before augmentation and scaling."""
         if position in self._kept:
             return self._kept[position]
         case, size = self.cases[position], self.preparation.image_size

@@ -1,5 +1,11 @@
-"""Losses by name. Each takes logits [N, K, H, W], target [N, H, W] int64 and class weights [K] or None, and gives a
-scalar; the recipe adds them up with weights."""
+"""Losses by name. Each takes logits [N, K, H, W], target [N, H, W] int64, class weights [K] or None and `possible`
+[R, K] bool, and gives a scalar; the recipe adds them up with weights.
+
+The target holds codes of the label set: a channel, or from K on a set of channels of which the pixel is one, as
+`possible` says. Such a partly known pixel is learned as far as it is known: it pulls towards its set, not towards any
+one class of it. One that may be everything teaches nothing and leaves every mean. A batch that is known throughout
+goes the way of torch's and MONAI's own losses.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,8 @@ from groundglass.recipes.settings import LossTerm
 from groundglass.registry import LOSSES, load
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# Keeps a batch in which nothing has a weight from dividing by zero.
+_TINY = torch.finfo(torch.float32).tiny
 
 
 def build(terms: Sequence[LossTerm], labels: LabelSet, class_pixels: Mapping[str, int]) -> Loss:
@@ -21,11 +29,12 @@ def build(terms: Sequence[LossTerm], labels: LabelSet, class_pixels: Mapping[str
     class_pixels: pixels of each class in the training part, from which `balanced` weights follow.
     """
     parts = [(term.weight, load(LOSSES[term.name]), class_weights(term, labels, class_pixels)) for term in terms]
+    possible = possible_channels(labels)
 
     def total(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        logits = logits.float()
+        logits, table = logits.float(), possible.to(logits.device)
         values = [
-            weight * function(logits, target, None if weights is None else weights.to(logits.device))
+            weight * function(logits, target, None if weights is None else weights.to(logits.device), table)
             for weight, function, weights in parts
         ]
         return torch.stack(values).sum()
@@ -33,9 +42,14 @@ def build(terms: Sequence[LossTerm], labels: LabelSet, class_pixels: Mapping[str
     return total
 
 
+def possible_channels(labels: LabelSet) -> torch.Tensor:
+    """The channels that a pixel of each code may be, [R, K] bool."""
+    return torch.tensor([[channel in code for channel in range(len(labels.classes))] for code in labels.codes])
+
+
 def class_weights(term: LossTerm, labels: LabelSet, class_pixels: Mapping[str, int]) -> torch.Tensor | None:
     """Weights [K] float32 in channel order. `balanced`: mean pixel count / class pixel count, the weight scikit-learn
-    calls balanced; a class without pixels gets 0, for nothing can be learned of it. Classes not named weigh 1."""
+    calls balanced, over the pixels that are known; a class without any gets 0. Classes not named weigh 1."""
     if term.class_weights is None:
         return None
     if isinstance(term.class_weights, dict):
@@ -44,31 +58,91 @@ def class_weights(term: LossTerm, labels: LabelSet, class_pixels: Mapping[str, i
     return torch.where(counts > 0, counts.mean() / counts.clamp(min=1), torch.zeros(()))
 
 
-def cross_entropy(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Mean cross-entropy over pixels; with class weights, the weighted mean."""
-    return functional.cross_entropy(logits, target, weight=weights)
+def cross_entropy(
+    logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None, possible: torch.Tensor
+) -> torch.Tensor:
+    """Mean cross-entropy over pixels; with class weights, the weighted mean.
+
+    Of a partly known pixel: -log of the summed probability of all that it may be, weighted by their mean weight.
+    """
+    if _is_known(target, possible):
+        return functional.cross_entropy(logits, target, weight=weights)
+    shares = _code_weights(weights, possible)[target]
+    return -(shares * _log_likelihood(logits, target, possible)).sum() / shares.sum().clamp(min=_TINY)
 
 
-def dice(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """1 - soft Dice over the whole batch, mean over classes (MONAI's DiceLoss, batch=True)."""
+def dice(
+    logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None, possible: torch.Tensor
+) -> torch.Tensor:
+    """1 - soft Dice over the whole batch, mean over classes (MONAI's DiceLoss, batch=True).
+
+    A partly known pixel is left out of the sums of the classes that it may be, and is a negative of all others.
+    """
     from monai.losses import DiceLoss
 
-    return DiceLoss(to_onehot_y=True, softmax=True, batch=True, weight=weights)(logits, target[:, None])
+    if _is_known(target, possible):
+        return DiceLoss(to_onehot_y=True, softmax=True, batch=True, weight=weights)(logits, target[:, None])
+    return DiceLoss(batch=True, weight=weights)(*_known_memberships(logits, target, possible))
 
 
-def focal(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Focal loss with gamma 2 over the softmax (Lin et al. 2017; MONAI's FocalLoss)."""
+def focal(
+    logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None, possible: torch.Tensor
+) -> torch.Tensor:
+    """Focal loss with gamma 2 over the softmax (Lin et al. 2017; MONAI's FocalLoss, whose mean is over classes too).
+
+    Of a partly known pixel: of the summed probability of all that it may be, weighted by their mean weight.
+    """
     from monai.losses import FocalLoss
 
-    return FocalLoss(to_onehot_y=True, use_softmax=True, gamma=2.0, weight=weights)(logits, target[:, None])
+    if _is_known(target, possible):
+        return FocalLoss(to_onehot_y=True, use_softmax=True, gamma=2.0, weight=weights)(logits, target[:, None])
+    log_p = _log_likelihood(logits, target, possible)
+    each = -_code_weights(weights, possible)[target] * (1 - log_p.exp()) ** 2 * log_p
+    return each.sum() / (_informative(possible)[target].sum() * logits.shape[1]).clamp(min=1)
 
 
-def tversky(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+def tversky(
+    logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None, possible: torch.Tensor
+) -> torch.Tensor:
     """Tversky loss with alpha .3 (false positives) and beta .7 (false negatives) over the whole batch, mean over
-    classes (Salehi et al. 2017; MONAI's TverskyLoss)."""
+    classes (Salehi et al. 2017; MONAI's TverskyLoss). Partly known pixels count as in `dice`."""
     from monai.losses import TverskyLoss
 
-    per_class = TverskyLoss(to_onehot_y=True, softmax=True, alpha=0.3, beta=0.7, batch=True, reduction="none")(
-        logits, target[:, None]
-    ).flatten()
+    known = _is_known(target, possible)
+    loss = TverskyLoss(to_onehot_y=known, softmax=known, alpha=0.3, beta=0.7, batch=True, reduction="none")
+    pair = (logits, target[:, None]) if known else _known_memberships(logits, target, possible)
+    per_class = loss(*pair).flatten()
     return per_class.mean() if weights is None else (per_class * weights).mean()
+
+
+def _is_known(target: torch.Tensor, possible: torch.Tensor) -> bool:
+    """Whether every pixel of the target has one class."""
+    return not bool((target >= possible.shape[1]).any())
+
+
+def _informative(possible: torch.Tensor) -> torch.Tensor:
+    """Whether a code excludes any class at all, [R] bool."""
+    return ~possible.all(dim=1)
+
+
+def _code_weights(weights: torch.Tensor | None, possible: torch.Tensor) -> torch.Tensor:
+    """What a pixel of each code weighs, [R] float32: the mean weight of all that it may be, 0 where it may be all."""
+    if weights is None:
+        return _informative(possible).float()
+    return _informative(possible) * (possible * weights).sum(dim=1) / possible.sum(dim=1)
+
+
+def _log_likelihood(logits: torch.Tensor, target: torch.Tensor, possible: torch.Tensor) -> torch.Tensor:
+    """log of the summed probability of all that each pixel may be, [N, H, W]."""
+    impossible = ~possible[target].movedim(-1, 1)
+    return functional.log_softmax(logits, dim=1).masked_fill(impossible, -torch.inf).logsumexp(dim=1)
+
+
+def _known_memberships(
+    logits: torch.Tensor, target: torch.Tensor, possible: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probability and truth of each class, both [N, K, H, W] float32 and 0 where its membership is unknown."""
+    single = possible.sum(dim=1, keepdim=True) == 1
+    truth, unknown = possible & single, possible & ~single
+    p = torch.softmax(logits, dim=1) * ~unknown[target].movedim(-1, 1)
+    return p, truth[target].movedim(-1, 1).float()

@@ -141,11 +141,11 @@ def measure_training_part(recipe: Recipe, train: Sequence[Case]) -> tuple[float 
 
 
 def count_classes(labels: LabelSet, train: Sequence[Case]) -> dict[str, int]:
-    """Pixels of each class in the training cases."""
-    counts = np.zeros(len(labels.classes), np.int64)
+    """Pixels of each class in the training cases. Partly known pixels count for none."""
+    counts = np.zeros(len(labels.codes), np.int64)
     for case in train:
-        counts += np.bincount(labels.encode(case.labels()).ravel(), minlength=len(labels.classes))
-    return dict(zip(labels.classes, counts.tolist(), strict=True))
+        counts += np.bincount(labels.encode(case.labels()).ravel(), minlength=len(labels.codes))
+    return dict(zip(labels.classes, counts[: len(labels.classes)].tolist(), strict=True))
 
 
 def _trainer(recipe: Recipe, device: str, precision: str, keeper: Keeper) -> lightning.Trainer:

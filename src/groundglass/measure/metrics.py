@@ -1,6 +1,7 @@
 """Metrics of counted pixels, and the named scores of the systems and benchmarks that groundglass compares itself with.
 
-One rule for empty masks: a metric whose formula is 0/0 is undefined (NaN), leaves every mean, and is counted.
+One rule for empty masks: a metric whose formula is 0/0 is undefined (NaN), leaves every mean, and is counted. So is
+one of a class of which nobody says whether the reference holds it.
 `docs/metrics.md` spells out what follows from it.
 """
 
@@ -60,7 +61,11 @@ def accuracy(tp: Array, fp: Array, fn: Array, tn: Array) -> Array:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of counts. `function(tp, fp, fn, tn)`: arrays [...] -> [...] float64, NaN where undefined."""
+    """One metric of counts. `function(tp, fp, fn, tn)`: arrays [...] -> [...] float64, NaN where it is 0/0.
+
+    Called with `Counts`, it is undefined too where nobody says whether the reference holds the class: there a false
+    alarm cannot be told from a find.
+    """
 
     name: str
     function: Callable[[Array, Array, Array, Array], Array]
@@ -68,7 +73,8 @@ class Metric:
     formula: str
 
     def __call__(self, counts: Counts) -> Array:
-        return self.function(*counts)
+        values = self.function(counts.tp, counts.fp, counts.fn, counts.tn)
+        return np.where(counts.undecided, np.nan, values)
 
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
@@ -106,7 +112,7 @@ class Estimate(NamedTuple):
 
 
 ScoreFunction = Callable[[NDArray[np.int64], LabelSet, Array], Estimate]
-"""(confusion matrices [N, K, K], label set, weights of the cases [B, N]) -> Estimate. Weights of 1: the plain score."""
+"""(confusion matrices [N, R, K], label set, weights of the cases [B, N]) -> Estimate. Weights of 1: the plain score."""
 
 _KAGGLE = ("ground-glass", "consolidation")
 _FOUR = ("background", "ground-glass", "consolidation", "lung")
@@ -114,7 +120,7 @@ _FOUR = ("background", "ground-glass", "consolidation", "lung")
 
 def kaggle_pooled(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
     """F1 from tp, fp, fn summed over all images, for ground-glass and consolidation, then their mean (system 001)."""
-    return _pooled(dice, confusion, _channels(labels, _KAGGLE), weights)
+    return _pooled("dice", confusion, labels, _channels(labels, _KAGGLE), weights)
 
 
 def kaggle_per_image(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
@@ -123,51 +129,51 @@ def kaggle_per_image(confusion: NDArray[np.int64], labels: LabelSet, weights: Ar
     A class that is empty in reference and prediction leaves its image's mean (scikit-learn's macro F1 with
     zero_division=nan); an image with neither class leaves the mean over images.
     """
-    return _per_image(_image_dice(confusion, labels), weights)
+    return _per_image(_by_class("dice", confusion, labels, _channels(labels, _KAGGLE)), weights)
 
 
 def kaggle_per_image_empty1(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
     """As `kaggle_per_image`, but a class that is empty in reference and prediction counts as 1."""
-    return _per_image(_empty_is_one(_image_dice(confusion, labels)), weights)
+    return _per_image(_empty_is_one("dice", confusion, labels, _channels(labels, _KAGGLE)), weights)
 
 
 def pixel_accuracy(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
-    """Share of all pixels of all images whose class is right (000)."""
-    total = _weighted_sum(confusion, weights)
+    """Share of all pixels of all images whose class is right (000); of partly known pixels, none count."""
+    known = confusion[:, : len(labels.classes)]
+    total = _weighted_sum(known, weights)
     values = ratio(np.trace(total, axis1=-2, axis2=-1), total.sum(axis=(-2, -1)))
-    return Estimate(values, np.ones(len(confusion), np.bool_))
+    return Estimate(values, np.asarray(known.any(axis=(1, 2))))
 
 
 def miou_2(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
     """IoU pooled over all pixels of all images, mean of ground-glass and consolidation (000 by its text)."""
-    return _pooled(iou, confusion, _channels(labels, _KAGGLE), weights)
+    return _pooled("iou", confusion, labels, _channels(labels, _KAGGLE), weights)
 
 
 def miou_4(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
     """IoU pooled over all pixels of all images, mean of the four classes (000 by the ancestry of its code)."""
-    return _pooled(iou, confusion, _channels(labels, _FOUR), weights)
+    return _pooled("iou", confusion, labels, _channels(labels, _FOUR), weights)
 
 
 def any_lesion_dice(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
     """Dice of all lesion classes merged, mean over the images whose reference holds a lesion."""
-    counts = class_counts(confusion, labels.lesion_channels)
-    positive = counts.tp + counts.fn > 0
-    return _per_image(np.where(positive, dice(*counts), np.nan)[:, None], weights)
+    counts = class_counts(confusion, labels.lesion_channels, labels)
+    return _per_image(np.where(counts.positive, METRICS["dice"](counts), np.nan)[:, None], weights)
 
 
 def any_lesion_dice_pooled(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
     """Dice of all lesion classes merged, from tp, fp, fn summed over all images."""
-    return _pooled(dice, confusion, [labels.lesion_channels], weights)
+    return _pooled("dice", confusion, labels, [labels.lesion_channels], weights)
 
 
 def any_lesion_dice_empty1(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
     """Dice of all lesion classes merged, mean over all images; 1 where reference and prediction are empty (003)."""
-    return _per_image(_empty_is_one(dice(*class_counts(confusion, labels.lesion_channels))[:, None]), weights)
+    return _per_image(_empty_is_one("dice", confusion, labels, [labels.lesion_channels]), weights)
 
 
 def any_lesion_iou_empty1(confusion: NDArray[np.int64], labels: LabelSet, weights: Array) -> Estimate:
     """IoU of all lesion classes merged, mean over all images; 1 where reference and prediction are empty (003)."""
-    return _per_image(_empty_is_one(iou(*class_counts(confusion, labels.lesion_channels))[:, None]), weights)
+    return _per_image(_empty_is_one("iou", confusion, labels, [labels.lesion_channels]), weights)
 
 
 def _channels(labels: LabelSet, names: Sequence[str]) -> list[tuple[int, ...]]:
@@ -175,19 +181,15 @@ def _channels(labels: LabelSet, names: Sequence[str]) -> list[tuple[int, ...]]:
 
 
 def _weighted_sum(confusion: NDArray[np.int64], weights: Array) -> Array:
-    """[N, K, K] under [B, N] -> [B, K, K]."""
+    """[N, R, K] under [B, N] -> [B, R, K]."""
     return np.tensordot(weights, confusion.astype(np.float64), axes=1)
 
 
 def _pooled(
-    metric: Callable[[Array, Array, Array, Array], Array],
-    confusion: NDArray[np.int64],
-    groups: Sequence[Sequence[int]],
-    weights: Array,
+    metric: str, confusion: NDArray[np.int64], labels: LabelSet, groups: Sequence[Sequence[int]], weights: Array
 ) -> Estimate:
     """A class that nobody marked makes the whole score NaN: a mean of fewer classes would be another score."""
-    total = _weighted_sum(confusion, weights)
-    values = np.mean([metric(*class_counts(total, channels)) for channels in groups], axis=0)
+    values = _by_class(metric, _weighted_sum(confusion, weights), labels, groups).mean(axis=1)
     return Estimate(values, np.ones(len(confusion), np.bool_))
 
 
@@ -198,24 +200,35 @@ def _per_image(values: Array, weights: Array) -> Estimate:
     return Estimate(weighted_mean(image, weights), np.isfinite(image))
 
 
-def _image_dice(confusion: NDArray[np.int64], labels: LabelSet) -> Array:
-    """Dice of ground-glass and consolidation in each image, [N, 2]."""
-    return np.stack([dice(*class_counts(confusion, group)) for group in _channels(labels, _KAGGLE)], axis=1)
+def _by_class(
+    metric: str, confusion: NDArray[np.int64] | Array, labels: LabelSet, groups: Sequence[Sequence[int]]
+) -> Array:
+    """A metric of G classes, each a group of channels, from each of N confusion matrices, [N, G]."""
+    return np.stack([METRICS[metric](class_counts(confusion, group, labels)) for group in groups], axis=1)
 
 
-def _empty_is_one(values: Array) -> Array:
-    return np.where(np.isnan(values), 1.0, values)
+def _empty_is_one(
+    metric: str, confusion: NDArray[np.int64], labels: LabelSet, groups: Sequence[Sequence[int]]
+) -> Array:
+    """As `_by_class`, with 1 where reference and prediction are empty; still NaN where nobody knows the reference."""
+    values = _by_class(metric, confusion, labels, groups)
+    undecided = np.stack([class_counts(confusion, group, labels).undecided for group in groups], axis=1)
+    return np.where(np.isnan(values) & ~undecided, 1.0, values)
 
 
 @dataclass(frozen=True)
 class Score:
-    """A named score. It applies to label sets that hold all classes of `needs` and, if `lesion`, any finding."""
+    """A named score. It applies to label sets that hold all classes of `needs` and, if `lesion`, any finding.
+
+    pooled: made of its classes' counts summed over all images, so that the images that hold the rarest decide it.
+    """
 
     name: str
     function: ScoreFunction
     description: str
     needs: tuple[str, ...] = ()
     lesion: bool = False
+    pooled: bool = False
 
     def applies(self, labels: LabelSet) -> bool:
         return set(self.needs) <= set(labels.classes) and (bool(labels.lesions) or not self.lesion)
@@ -226,7 +239,11 @@ SCORES: Mapping[str, Score] = MappingProxyType(
         score.name: score
         for score in (
             Score(
-                "kaggle_pooled", kaggle_pooled, "F1 of pooled pixels, mean of ground-glass and consolidation", _KAGGLE
+                "kaggle_pooled",
+                kaggle_pooled,
+                "F1 of pooled pixels, mean of ground-glass and consolidation",
+                _KAGGLE,
+                pooled=True,
             ),
             Score(
                 "kaggle_per_image",
@@ -236,12 +253,24 @@ SCORES: Mapping[str, Score] = MappingProxyType(
             ),
             Score("kaggle_per_image_empty1", kaggle_per_image_empty1, "the same; both empty: counts as 1", _KAGGLE),
             Score("pixel_accuracy", pixel_accuracy, "share of all pixels whose class is right"),
-            Score("miou_2", miou_2, "pooled IoU, mean of ground-glass and consolidation", _KAGGLE),
-            Score("miou_4", miou_4, "pooled IoU, mean of background, ground-glass, consolidation and lung", _FOUR),
+            Score("miou_2", miou_2, "pooled IoU, mean of ground-glass and consolidation", _KAGGLE, pooled=True),
+            Score(
+                "miou_4",
+                miou_4,
+                "pooled IoU, mean of background, ground-glass, consolidation and lung",
+                _FOUR,
+                pooled=True,
+            ),
             Score(
                 "any_lesion_dice", any_lesion_dice, "Dice of all lesions merged, mean of positive images", lesion=True
             ),
-            Score("any_lesion_dice_pooled", any_lesion_dice_pooled, "Dice of all lesions merged, pooled", lesion=True),
+            Score(
+                "any_lesion_dice_pooled",
+                any_lesion_dice_pooled,
+                "Dice of all lesions merged, pooled",
+                lesion=True,
+                pooled=True,
+            ),
             Score(
                 "any_lesion_dice_empty1",
                 any_lesion_dice_empty1,

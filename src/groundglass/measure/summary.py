@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ CASE_COLUMNS = (
     "truth_pixels",
     "predicted_pixels",
     "fp_pixels_on_empty_reference",
+    "unknown_pixels",
 )
 # A percentile interval of fewer than ten clusters is known to be too narrow: the summary says so. Of fewer than three
 # there is nothing to resample.
@@ -35,7 +36,6 @@ _FEW_CLUSTERS, _FEWEST_CLUSTERS = 10, 3
 _BY_IMAGE = "image (patients unknown)"
 # Sums over all images that move only with the images in which the class is.
 _OF_THE_CLASS = frozenset({"dice", "iou", "precision", "recall"})
-_POOLED_SCORES = frozenset({"kaggle_pooled", "miou_2", "miou_4", "any_lesion_dice_pooled"})
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Negatives:
-    """What happens in images whose reference lacks a class. mean_fp_pixels: over all of them, NaN if there are none."""
+    """What happens in images whose reference lacks a class. mean_fp_pixels: over all of them, NaN if there are none.
+
+    Images of which nobody says whether they hold the class are neither positive nor negative.
+    """
 
     label: str
     n_positive: int
@@ -120,6 +123,7 @@ class Summary:
     def per_case_rows(self, identifiers: bool = False) -> list[dict[str, Any]]:
         """One row per case and class, by `CASE_COLUMNS`; undefined metrics are NaN.
 
+        unknown_pixels: those that may or may not be of the class; the other counts are of the rest.
         Patients are numbered in order of appearance unless `identifiers` asks for what the data set calls them.
         """
         matrices = stack(self.cases)
@@ -127,7 +131,7 @@ class Summary:
         shown = {patient: patient if identifiers else f"patient {i}" for i, patient in enumerate(known, start=1)}
         tables = []
         for label, channels in _groups(self.labels).items():
-            counts = class_counts(matrices, channels)
+            counts = class_counts(matrices, channels, self.labels)
             tables.append((label, counts, {name: metric(counts) for name, metric in METRICS.items()}))
         return [
             {
@@ -138,7 +142,8 @@ class Summary:
                 **{name: float(values[i]) for name, values in metrics.items()},
                 "truth_pixels": int(counts.tp[i] + counts.fn[i]),
                 "predicted_pixels": int(counts.tp[i] + counts.fp[i]),
-                "fp_pixels_on_empty_reference": None if counts.tp[i] + counts.fn[i] else int(counts.fp[i]),
+                "fp_pixels_on_empty_reference": int(counts.fp[i]) if counts.negative[i] else None,
+                "unknown_pixels": int(counts.unknown[i]),
             }
             for i, case in enumerate(self.cases)
             for label, counts, metrics in tables
@@ -180,13 +185,19 @@ def summarise(cases: Sequence[CaseCounts], labels: LabelSet, seed: int, n_boot: 
     low, high = bootstrap(table.estimate, groups, n_boot, seed)
     averages = table.rows(table.estimate(ones)[0], low, high, _codes(groups))
     benchmarks = tuple(_benchmark(score, matrices, labels, groups, n_boot, seed) for score in scores)
-    notes = [*_undefined(benchmarks), *_few((*averages, *benchmarks), clusters, n_clusters, n_boot)]
+    by_class = {label: class_counts(matrices, group, labels) for label, group in _groups(labels).items()}
+    partly = _partly_known(matrices, by_class, labels)
+    notes = [
+        *_undefined(benchmarks, bool(partly)),
+        *partly,
+        *_few((*averages, *benchmarks), clusters, n_clusters, n_boot),
+    ]
     return Summary(
         labels,
         tuple(cases),
         averages,
         benchmarks,
-        tuple(_negatives(label, class_counts(matrices, group)) for label, group in _groups(labels).items()),
+        tuple(_negatives(label, counts) for label, counts in by_class.items()),
         clusters,
         n_clusters,
         0.95,
@@ -236,16 +247,16 @@ class _Table:
     def __init__(
         self, matrices: NDArray[np.int64], labels: LabelSet, units: tuple[str, NDArray[np.intp]] | None
     ) -> None:
-        self.groups = _groups(labels)
+        self.labels, self.groups = labels, _groups(labels)
         self.flat = matrices.reshape(len(matrices), -1).astype(np.float64)
         self.shape = matrices.shape[1:]
         image = np.arange(len(matrices))
         self.pooled: list[_Column] = []
         self.means: list[_Column] = []
         for label, channels in self.groups.items():
-            counts = class_counts(matrices, channels)
+            counts = class_counts(matrices, channels, labels)
             everyone = np.ones(len(matrices), np.bool_)
-            positive = counts.tp + counts.fn > 0
+            positive = counts.positive
             for metric, function in METRICS.items():
                 values = function(counts)
                 of_positives = np.where(positive, values, np.nan)
@@ -266,7 +277,7 @@ class _Table:
         total = (weights @ self.flat).reshape(-1, *self.shape)
         pooled = [
             metric(counts)
-            for counts in (class_counts(total, channels) for channels in self.groups.values())
+            for counts in (class_counts(total, channels, self.labels) for channels in self.groups.values())
             for metric in METRICS.values()
         ]
         return np.concatenate([np.stack(pooled, axis=1), weighted_mean(self.values, weights, self.share)], axis=1)
@@ -298,10 +309,10 @@ def _benchmark(
     value, used = score.function(matrices, labels, np.ones((1, len(matrices))))
     low, high = bootstrap(lambda weights: score.function(matrices, labels, weights).values, groups, n_boot, seed)
     deciding = [used]
-    if score.name in _POOLED_SCORES:
+    if score.pooled:
         single = [(labels.classes.index(name),) for name in score.needs]
         channels: list[tuple[int, ...]] = [*single] or [labels.lesion_channels]
-        deciding = [counts.tp + counts.fn > 0 for counts in (class_counts(matrices, group) for group in channels)]
+        deciding = [class_counts(matrices, group, labels).positive for group in channels]
     n_clusters = min(len(set(np.asarray(groups)[images])) for images in deciding)
     limits = _limits(low, high, n_clusters)
     n = int(used.sum())
@@ -313,17 +324,33 @@ def _limits(low: Array, high: Array, n_clusters: int) -> tuple[float, float]:
 
 
 def _negatives(label: str, counts: Counts) -> Negatives:
-    negative = counts.tp + counts.fn == 0
-    fp = counts.fp[negative]
+    fp = counts.fp[counts.negative]
     mean = float(fp.mean()) if fp.size else np.nan
-    return Negatives(label, int((~negative).sum()), int(negative.sum()), int((fp > 0).sum()), mean)
+    return Negatives(label, int(counts.positive.sum()), fp.size, int((fp > 0).sum()), mean)
 
 
-def _undefined(benchmarks: Sequence[Row]) -> list[str]:
+def _undefined(benchmarks: Sequence[Row], partly_known: bool) -> list[str]:
+    or_unknown = ", or nobody says whether a reference holds it" if partly_known else ""
     return [
-        f"{row.metric} is undefined: a class that it averages is in no reference and in no prediction"
+        f"{row.metric} is undefined: a class that it averages is in no reference and in no prediction{or_unknown}"
         for row in benchmarks
         if np.isnan(row.value)
+    ]
+
+
+def _partly_known(matrices: NDArray[np.int64], by_class: Mapping[str, Counts], labels: LabelSet) -> list[str]:
+    """How many images have pixels that are only partly known, and what that means for which classes."""
+    n = int(matrices[:, len(labels.classes) :].any(axis=(1, 2)).sum())
+    if not n:
+        return []
+    found = []
+    for label, counts in by_class.items():
+        partly, undecided = int((counts.unknown > 0).sum()), int(counts.undecided.sum())
+        if partly:
+            found.append(f"{label} in {partly}" + (f" ({undecided} of them without a value)" if undecided else ""))
+    return [
+        f"{n} of {len(matrices)} images are only partly known; pixels that may or may not be of a class do not count "
+        f"for it: {', '.join(found)}"
     ]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from groundglass.errors import DataError
 from groundglass.labels import LabelSet
+from groundglass.measure.counts import membership
 from groundglass.measure.metrics import dice
 
 _GRID = np.linspace(0.05, 0.95, 19)
@@ -20,8 +21,9 @@ def tune(
 ) -> dict[str, float]:
     """The threshold of each lesion class, by name, with the highest Dice pooled over all cases.
 
-    cases: probabilities [K, H, W] float32 and reference channels [H, W] uint8 of each case, read once, one at a time;
+    cases: probabilities [K, H, W] float32 and reference codes [H, W] uint8 of each case, read once, one at a time;
     memory does not grow with the number of cases. grid: candidate thresholds in (0, 1).
+    A pixel that may or may not be of a class counts for none of its thresholds.
     Each class is judged alone, as the mask p >= threshold: two classes that claim one pixel both count here, though
     `groundglass.model.decide` will give it to one of them. Equal scores go to the threshold nearest 0.5, then to the
     lower one. A class that no reference holds keeps 0.5. Raises `DataError` without cases.
@@ -36,10 +38,9 @@ def tune(
         n_cases += 1
         for row, channel in enumerate(labels.lesion_channels):
             passed = np.searchsorted(edges, probabilities[channel].astype(np.float32).ravel(), side="right")
-            positive = (truth == channel).ravel()
-            for member in (False, True):
-                counted = np.bincount(passed[positive == member], minlength=len(edges) + 1)
-                histogram[row, int(member)] += counted
+            inside, outside = membership((channel,), labels)
+            for member, codes in enumerate((outside, inside)):
+                histogram[row, member] += np.bincount(passed[codes[truth].ravel()], minlength=len(edges) + 1)
     if not n_cases:
         raise DataError("there are no validation cases to tune thresholds on; keep some cases for validation")
     return {name: _best(histogram[row], candidates) for row, name in enumerate(labels.lesions)}

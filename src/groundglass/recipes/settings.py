@@ -302,10 +302,12 @@ class EarlyStopping(Strict):
 
 class Checkpoint(Strict):
     """Keep the weights of the best `metric`; with `every_improvement` = 5 only each fifth improvement is kept, as
-    system 000 does. The first epoch is always kept, so that a run has weights."""
+    system 000 does. The first epoch is always kept, so that a run has weights. With `keep: last` the last epoch's
+    weights are kept whatever their metric, so that the validation cases choose nothing."""
 
     metric: str
     every_improvement: Annotated[int, Field(ge=1)] = 1
+    keep: Literal["best", "last"] = "best"
 
 
 class Argmax(Strict):

@@ -12,6 +12,8 @@ from groundglass.errors import RecipeError, nearest
 from groundglass.labels import LABELS
 
 LESIONS: tuple[str, ...] = tuple(label.name for label in LABELS if label.lesion)
+# Labels that say only in part what a pixel is. They are drawn hatched, unless they are classes of a network.
+PARTLY: tuple[str, ...] = tuple(label.name for label in LABELS if label.possible)
 
 # Beside the labels a palette names three roles: `mixed`, two classes claimed at one pixel; `missed`, labelled by the
 # expert and not predicted; `area`, the area of a single category shown by itself.
@@ -50,6 +52,9 @@ DISPLAY_NAMES: Mapping[str, str] = MappingProxyType(
         "lung": "Other lung",
         "pleural-effusion": "Pleural effusion",
         "lesion": "Lesion",
+        "unmarked-lung": "Lung, lesions not marked",
+        "no-lesion": "No lesion, lung not marked",
+        "unknown": "Not marked",
         "any lesion": "Any lesion",
         "agree": "Agree",
         "missed": "Missed",
@@ -78,6 +83,8 @@ def rgb(colour: str) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(colour.removeprefix("#")), np.uint8)
 
 
-def display_name(name: str) -> str:
-    """A label's name as a reader sees it; unknown names are shown as they are."""
+def display_name(name: str, partly: bool = False) -> str:
+    """A label's name as a reader sees it; unknown names are shown as they are. partly: `name` is drawn hatched."""
+    if partly and name == "lesion":
+        return "Lesion, type unknown"
     return DISPLAY_NAMES.get(name, name)

@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from groundglass.errors import DataError
+from groundglass.files import write_csv
 from groundglass.show.colours import INK, SERIES, display_name
 from groundglass.show.sheet import QUIET, figure, write_title
 
@@ -104,31 +105,63 @@ def compare_curves(
     path: str | Path,
     quantities: Sequence[str] = ("loss", "f1_lesions"),
     title: str = "Training and validation per network",
+    parts: Sequence[str] = ("train", "validation"),
+    each: bool = False,
 ) -> Path:
     """The curves of system 004: a row a quantity, training on the left and validation on the right, and for every
-    network the mean and standard deviation (n - 1) over its runs (folds). Raises `DataError`, `WriteError`."""
+    network the mean and standard deviation (n - 1) over its runs (folds).
+
+    parts: columns to draw, of `train` and `validation`; each: also a thin line for every run.
+    Raises `DataError`, `WriteError`.
+    """
     drawn = {name: _lines(_runs(list(tables))) for name, tables in groups.items()}
     present = sorted({line.quantity for _, lines in drawn.values() for line in lines})
     for quantity in quantities:
         if quantity not in present:
             raise DataError(f"curves: no columns for '{quantity}'; the tables hold: {', '.join(present)}")
-    with figure(path, 7.2, 0.9 + 2.2 * len(quantities)) as canvas:
-        grid = canvas.subplots(len(quantities), 2, squeeze=False, sharex=True, sharey="row")
+    with figure(path, 3.6 * max(len(parts), 1.4), 0.9 + 2.2 * len(quantities)) as canvas:
+        grid = canvas.subplots(len(quantities), len(parts), squeeze=False, sharex=True, sharey="row")
         for row, quantity in zip(grid, quantities, strict=True):
-            for axes, part in zip(row, _PARTS, strict=True):
+            for axes, part in zip(row, parts, strict=True):
                 for number, (name, (epochs, lines)) in enumerate(drawn.items()):
                     for line in lines:
                         if (line.quantity, line.part) == (quantity, part):
                             colour = SERIES[number % len(SERIES)]
-                            _draw(axes, epochs, line.values, f"{name} (n = {len(line.values)})", colour, "solid")
+                            _draw(axes, epochs, line.values, f"{name} (n = {len(line.values)})", colour, "solid", each)
                 _finish(axes, f"{_PARTS[part]}: {_TITLES.get(quantity, quantity)}")
         for axes in grid[:-1].flat:
             axes.set_xlabel("")
-        write_title(canvas, f"{title} (mean ± standard deviation of n runs)")
+        thin = "; thin lines: each run" if each else ""
+        write_title(canvas, f"{title} (mean ± standard deviation of n runs{thin})")
         handles = {
             text: handle for axes in grid.flat for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
         }
         canvas.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)))
+    return Path(path)
+
+
+def write_curves(tables: Mapping[str, str | Path], path: str | Path) -> Path:
+    """The curves of several runs as one table: a column `fold` with the name of each run, then `mean` and `sd`, the
+    standard deviation (n - 1), over the `n` runs that reached the epoch. Raises `DataError`, `WriteError`."""
+    runs = {name: _read(table) for name, table in tables.items()}
+    columns = list(dict.fromkeys(column for run in runs.values() for row in run for column in row))
+    rows: list[dict[str, Any]] = [{"fold": name, "n": 1, **row} for name, run in runs.items() for row in run]
+    by_epoch: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs.values():
+        for row in run:
+            by_epoch.setdefault(row["epoch"], []).append(row)
+    for statistic in ("mean", "sd"):
+        for epoch, same in sorted(by_epoch.items(), key=lambda item: _number(item[0])):
+            values = {c: np.array([_number(row.get(c)) for row in same]) for c in columns if c != "epoch"}
+            known = {c: v[~np.isnan(v)] for c, v in values.items()}
+            fewest = 1 if statistic == "mean" else 2
+            summed = {
+                c: float(v.mean() if statistic == "mean" else v.std(ddof=1))
+                for c, v in known.items()
+                if len(v) >= fewest
+            }
+            rows.append({"fold": statistic, "n": len(same), "epoch": epoch, **summed})
+    write_csv(path, ["fold", "n", *columns], rows)
     return Path(path)
 
 
@@ -142,9 +175,18 @@ def best_epoch(run: Table, monitor: str = "validation/loss") -> int | None:
 
 
 def _draw(
-    axes: Any, epochs: NDArray[np.int64], values: NDArray[np.float64], name: str, colour: str, dashes: Any
+    axes: Any,
+    epochs: NDArray[np.int64],
+    values: NDArray[np.float64],
+    name: str,
+    colour: str,
+    dashes: Any,
+    each: bool = False,
 ) -> None:
-    """Mean over runs [runs, epochs], and a band of one standard deviation where at least two runs have a value."""
+    """Mean over runs [runs, epochs], and a band of one standard deviation where at least two runs have a value; with
+    `each`, a thin line for every run."""
+    if each and len(values) > 1:
+        axes.plot(epochs, values.T, color=colour, linewidth=0.5, alpha=0.6)
     with np.errstate(invalid="ignore", divide="ignore"):
         reached = np.sum(~np.isnan(values), axis=0)
         mean = np.nansum(values, axis=0) / reached

@@ -6,7 +6,7 @@ or where arrays do not fit each other, `RecipeError` for an unknown palette, `Wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from groundglass.errors import DataError
 from groundglass.labels import BY_NAME
-from groundglass.show.colours import ERROR_COLOURS, LESIONS, display_name, palette_named
+from groundglass.show.colours import ERROR_COLOURS, LESIONS, PARTLY, display_name, palette_named
 from groundglass.show.overlay import (
     LUNG_WINDOW,
     Masks,
@@ -28,11 +28,12 @@ from groundglass.show.overlay import (
     error_overlay,
     grey,
     masks_of,
+    may_be,
     one_hot_colours,
     overlap_colours,
     overlay,
 )
-from groundglass.show.sheet import Cell, Strip, draw_sheet
+from groundglass.show.sheet import Cell, Entry, Strip, draw_sheet
 
 _TWO = ("ground-glass", "consolidation")
 
@@ -84,17 +85,19 @@ def image_grid(
     """The first look at data, as in system 000: each image, its ground-glass and consolidation masks, and the whole
     label map in colour below it; `columns` cases side by side, further cases in further blocks."""
 
+    partly = _partly(panels)
+
     def single(name: str) -> Callable[[Panel], Picture]:
         return lambda panel: one_hot_colours(_expert_masks(panel), palette, [name])
 
     rows = [
         ("Image", lambda panel: grey(panel.image, window)),
         *((display_name(name), single(name)) for name in _TWO),
-        ("All labels", lambda panel: class_colours(panel.expert(), palette)),
+        ("All labels", lambda panel: class_colours(panel.expert(), palette, hatched=partly)),
     ]
     drawn = _present([panel.expert() for panel in panels])
     strips = _blocks(panels, rows, columns)
-    return draw_sheet(path, strips, _counted(title, panels), [_legend(drawn, palette)], _note(window, unit))
+    return draw_sheet(path, strips, _counted(title, panels), [_legend(drawn, palette, partly)], _note(window, unit))
 
 
 def per_category(
@@ -145,7 +148,8 @@ def source_agreement(
     overlapping = any(panel.predicted_masks or panel.expert_masks for panel in panels)
     roles = [("both classes", colours["mixed"])] if overlapping else []
     roles += [("missed", colours["missed"]), ("background", colours["area"])]
-    legend = [*_legend(_TWO, palette), *_merged(roles)]
+    partly = [name for name in may_be(_TWO) if any(_expert_masks(panel)[name].any() for panel in panels)]
+    legend = [*_legend((*_TWO, *partly), palette, partly), *_merged(roles)]
     note = "Overlap: correct pixels in their class colour, expert pixels not predicted as missed."
     return draw_sheet(path, _blocks(panels, rows, columns), _counted(title, panels), [legend], note)
 
@@ -164,19 +168,21 @@ def class_map(
     Draws `prediction`, else `labels`; `background` is black or left transparent.
     """
 
+    partly = _partly(panels)
+
     def shown(panel: Panel) -> NDArray[np.uint8]:
         return panel.expert() if panel.prediction is None else panel.predicted()
 
     rows = [
         ("Image", lambda panel: grey(panel.image, window)),
-        ("Colours of 002", lambda panel: class_colours(shown(panel), "002", background)),
-        ("Safe colours", lambda panel: class_colours(shown(panel), "safe", background)),
+        ("Colours of 002", lambda panel: class_colours(shown(panel), "002", background, partly)),
+        ("Safe colours", lambda panel: class_colours(shown(panel), "safe", background, partly)),
     ]
     drawn = _present([shown(panel) for panel in panels])
     backdrop = [(display_name("background"), "#000000")] if background == "black" else []
     legend = [
-        [("Colours of 002:", ""), *_legend(drawn, "002"), *backdrop],
-        [("Safe colours:", ""), *_legend(drawn, "safe"), *backdrop],
+        [("Colours of 002:", ""), *_legend(drawn, "002", partly), *backdrop],
+        [("Safe colours:", ""), *_legend(drawn, "safe", partly), *backdrop],
     ]
     return draw_sheet(path, _blocks(panels, rows, columns), _counted(title, panels), legend, _note(window, unit))
 
@@ -195,23 +201,25 @@ def truth_prediction(
 
     names: the classes that are compared; the panel's title is written above its row.
     """
+    partly = _partly(panels)
+    solid = [name for name in names if name not in partly]
     strips = []
     for number, panel in enumerate(panels):
         truth, prediction = panel.expert(), panel.predicted()
         pictures = (
             grey(panel.image, window),
-            overlay(panel.image, truth, window, palette, alpha, names=names),
-            overlay(panel.image, prediction, window, palette, alpha, names=names),
+            overlay(panel.image, truth, window, palette, alpha, names=solid),
+            overlay(panel.image, prediction, window, palette, alpha, names=solid),
             error_overlay(panel.image, error_map(truth, prediction, names), window),
         )
         cells = [Cell(picture, panel.spacing_mm, scale=place == 0) for place, picture in enumerate(pictures)]
         titles = ("Image", "Expert", "Prediction", "Difference") if number == 0 else ()
         strips.append(Strip(cells, titles=titles, heading=panel.title))
     maps = [labels for panel in panels for labels in (panel.expert(), panel.predicted())]
-    drawn = [name for name in _present(maps) if name in names]
+    drawn = [name for name in _present(maps) if name in (*solid, *may_be(solid))]
     kinds = [kind for kind in ERROR_COLOURS if kind != "wrong-class" or len(drawn) > 1]
-    legend = [
-        [("Classes:", ""), *_legend(drawn, palette)],
+    legend: list[list[Entry]] = [
+        [("Classes:", ""), *_legend(drawn, palette, partly)],
         [("Difference:", ""), *((display_name(kind), ERROR_COLOURS[kind]) for kind in kinds)],
     ]
     return draw_sheet(path, strips, _counted(title, panels), legend, _note(window, unit))
@@ -256,13 +264,23 @@ def _present(maps: Sequence[NDArray[np.uint8]]) -> list[str]:
     return [name for name, label in BY_NAME.items() if label.value in values and name != "background"]
 
 
-def _legend(names: Sequence[str], palette: str) -> list[tuple[str, str]]:
+def _partly(panels: Sequence[Panel]) -> list[str]:
+    """The partly known labels, to be hatched; not those that a network predicts, for which they are a class."""
+    predicted = _present([panel.predicted() for panel in panels if panel.prediction is not None])
+    return [name for name in PARTLY if name not in predicted]
+
+
+def _legend(names: Sequence[str], palette: str, partly: Collection[str] = ()) -> list[Entry]:
     """An entry per class; one drawn in the background's black, as 000 draws lung, cannot be told apart and has none."""
     colours = palette_named(palette)
-    return [(display_name(name), colours[name]) for name in names if colours[name] != colours["background"]]
+    return [
+        (display_name(name, name in partly), colours[name], name in partly)
+        for name in names
+        if colours[name] != colours["background"]
+    ]
 
 
-def _merged(entries: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _merged(entries: Sequence[tuple[str, str]]) -> list[Entry]:
     """One legend entry per colour: in 000 one yellow means three things, each in its own row."""
     texts: dict[str, list[str]] = {}
     for text, colour in entries:

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_erosion
 
 from groundglass.errors import DataError, RecipeError
 from groundglass.labels import BY_NAME, LABELS, PRECEDENCE
-from groundglass.show.colours import ERROR_COLOURS, ERROR_KINDS, LESIONS, palette_named, rgb
+from groundglass.show.colours import ERROR_COLOURS, ERROR_KINDS, LESIONS, PARTLY, palette_named, rgb
 
 Picture = NDArray[np.uint8]
 Window = tuple[float, float]
@@ -43,7 +43,9 @@ def overlay(
     outline: bool = False,
     names: Iterable[str] = LESIONS,
 ) -> Picture:
-    """Labels in colour over the grey image: [H, W, 3] uint8. Every pixel outside `names` stays grey.
+    """Labels in colour over the grey image: [H, W, 3] uint8. What is known to be none of `names` stays grey.
+
+    Pixels that may be one of `names` are hatched.
 
     image: [H, W] in the unit of `window`; labels: [H, W] uint8 canonical values; alpha: 0 (grey) to 1 (colour only);
     outline: draw each class's edge in full colour instead of tinting its area.
@@ -58,20 +60,36 @@ def overlay(
             picture = _tint(picture, _edge(mask), colours[name], 1.0)
         else:
             picture = _tint(picture, mask, colours[name], alpha)
+    for name in may_be(names):
+        # Stripes cover half of the area and are drawn stronger for that.
+        picture = _tint(picture, _hatched(labels == BY_NAME[name].value), colours[name], min(1.0, 1.5 * alpha))
     return picture
 
 
+def may_be(names: Iterable[str]) -> tuple[str, ...]:
+    """The partly known labels, other than `names`, whose pixels may be one of `names`."""
+    drawn = set(names)
+    return tuple(name for name in PARTLY if name not in drawn and drawn & set(BY_NAME[name].possible))
+
+
 def class_colours(
-    labels: NDArray[np.uint8], palette: str = "safe", background: Literal["black", "transparent"] = "black"
+    labels: NDArray[np.uint8],
+    palette: str = "safe",
+    background: Literal["black", "transparent"] = "black",
+    hatched: Iterable[str] = PARTLY,
 ) -> Picture:
-    """Label map [H, W] uint8 -> [H, W, 4] uint8 RGBA, background black or transparent."""
+    """Label map [H, W] uint8 -> [H, W, 4] uint8 RGBA, background black or transparent, `hatched` in two shades."""
     colours = palette_named(palette)
     table = np.zeros((256, 4), np.uint8)
     table[:, 3] = 255
     for label in LABELS:
         table[label.value, :3] = rgb(colours[label.name])
     table[0] = (0, 0, 0, 255 if background == "black" else 0)
-    return table[labels]
+    picture = table[labels]
+    for name in hatched:
+        mask = labels == BY_NAME[name].value
+        picture[mask & ~_hatched(mask), :3] //= 2
+    return picture
 
 
 def masks_of(labels: NDArray[np.uint8]) -> Masks:
@@ -80,7 +98,10 @@ def masks_of(labels: NDArray[np.uint8]) -> Masks:
 
 
 def one_hot_colours(masks: Masks, palette: str = "safe", names: Iterable[str] = LESIONS) -> Picture:
-    """Boolean masks [H, W] by class -> [H, W, 3] uint8 on black; pixels that two of `names` claim get `mixed`."""
+    """Boolean masks [H, W] by class -> [H, W, 3] uint8 on black; pixels that two of `names` claim get `mixed`.
+
+    Pixels that may be one of `names` are hatched.
+    """
     colours = palette_named(palette)
     drawn = [name for name in reversed(PRECEDENCE) if name in masks and name in set(names)]
     if not drawn:
@@ -90,6 +111,9 @@ def one_hot_colours(masks: Masks, palette: str = "safe", names: Iterable[str] = 
         picture[masks[name]] = rgb(colours[name])
     claims = np.sum([masks[name] for name in drawn], axis=0)
     picture[claims > 1] = rgb(colours["mixed"])
+    for name in may_be(drawn):
+        if name in masks:
+            picture[_hatched(masks[name])] = rgb(colours[name])
     return picture
 
 
@@ -98,6 +122,7 @@ def overlap_colours(prediction: Masks, expert: Masks, palette: str = "000", name
 
     Correct pixels carry their class colour, the denser class winning where both are right; pixels with an expert
     class that is not predicted carry `missed`. Pixels that only the prediction claims stay black, as in system 000.
+    Expert pixels that may be one of `names` are hatched, or `missed` where they must be one and none is predicted.
     """
     colours = palette_named(palette)
     drawn = [name for name in reversed(PRECEDENCE) if name in expert and name in prediction and name in set(names)]
@@ -108,6 +133,12 @@ def overlap_colours(prediction: Masks, expert: Masks, palette: str = "000", name
         picture[expert[name] & prediction[name]] = rgb(colours[name])
     for name in drawn:
         picture[expert[name] & ~prediction[name]] = rgb(colours["missed"])
+    said = np.any([prediction[name] for name in drawn], axis=0)
+    for name in may_be(drawn):
+        if name in expert:
+            missed = expert[name] & ~said & (_atoms(name) <= set(drawn))
+            picture[_hatched(expert[name] & ~missed)] = rgb(colours[name])
+            picture[missed] = rgb(colours["missed"])
     return picture
 
 
@@ -119,9 +150,13 @@ def area_colours(mask: NDArray[np.bool_], palette: str = "000") -> Picture:
 def error_map(
     truth: NDArray[np.uint8], prediction: NDArray[np.uint8], names: Iterable[str] = LESIONS
 ) -> NDArray[np.uint8]:
-    """Two label maps [H, W] uint8 -> [H, W] uint8 indices into `ERROR_KINDS`; every pixel is of exactly one kind."""
+    """Two label maps [H, W] uint8 -> [H, W] uint8 indices into `ERROR_KINDS`; every pixel is of exactly one kind.
+
+    Where the truth is known in part, and the prediction is one of the things it may be, nothing can be said: `neither`.
+    """
     _same_shape(truth, prediction)
-    values = [BY_NAME[name].value for name in names]
+    drawn = set(names)
+    values = [label.value for label in LABELS if label.name in drawn or _atoms(label.name) <= drawn]
     true, said = np.isin(truth, values), np.isin(prediction, values)
     kinds = np.full(truth.shape, ERROR_KINDS.index("neither"), np.uint8)
     kinds[true & ~said] = ERROR_KINDS.index("missed")
@@ -129,6 +164,9 @@ def error_map(
     kinds[true & said] = np.where(truth == prediction, ERROR_KINDS.index("agree"), ERROR_KINDS.index("wrong-class"))[
         true & said
     ]
+    for name in PARTLY:
+        allowed = [label.value for label in LABELS if label.name != name and _atoms(label.name) & _atoms(name)]
+        kinds[(truth == BY_NAME[name].value) & np.isin(prediction, allowed)] = ERROR_KINDS.index("neither")
     return kinds
 
 
@@ -144,6 +182,19 @@ def error_overlay(image: NDArray[np.float32], kinds: NDArray[np.uint8], window: 
 def _tint(picture: Picture, mask: NDArray[np.bool_], colour: str, alpha: float) -> Picture:
     blended = np.rint(picture * (1.0 - alpha) + rgb(colour) * alpha).astype(np.uint8)
     return np.where(mask[..., None], blended, picture)
+
+
+def _hatched(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The part of a mask [H, W] that is coloured to hatch it: stripes, and its edge, so that nothing small is lost."""
+    width = max(1, round(max(mask.shape) / 64))
+    diagonals = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1]))
+    stripes: NDArray[np.bool_] = diagonals // width % 2 == 0
+    return (mask & stripes) | _edge(mask)
+
+
+def _atoms(name: str) -> set[str]:
+    """The things that a label may be, itself where it is known."""
+    return set(BY_NAME[name].possible) or {name}
 
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from groundglass.errors import DataError
 from groundglass.files import write_text
 from groundglass.show.tables import format_value, is_number
 
+_NUMBER = re.compile(r"-?[0-9][0-9,.]*(?:e[+-]?[0-9]+)?(?: %)?")
 _MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".svg": "image/svg+xml"}
 
 
@@ -27,14 +29,24 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Card:
+    """Small pictures side by side that belong together. pictures: PNG data with a caption each."""
+
+    heading: str
+    pictures: Sequence[tuple[bytes, str]]
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading, plain text (an empty line starts a paragraph), tables and figures. A figure is a PNG, JPEG or SVG
-    file, alone or with its caption. Nothing in it is read as HTML."""
+    """A heading, plain text (an empty line starts a paragraph), tables, figures and cards. A figure is a PNG, JPEG or
+    SVG file, alone or with its caption. Nothing in it is read as HTML."""
 
     heading: str
     text: str = ""
     figures: Sequence[Path | tuple[Path, str]] = field(default=())
     tables: Sequence[Table] = field(default=())
+    cards: Sequence[Card] = field(default=())
 
 
 def write_page(path: str | Path, title: str, sections: Sequence[Section], note: str = "") -> Path:
@@ -50,19 +62,25 @@ def write_page(path: str | Path, title: str, sections: Sequence[Section], note: 
         lstrip_blocks=True,
     )
     environment.filters |= {"value": format_value, "paragraphs": _paragraphs}
-    environment.tests |= {"numeric": is_number}
+    environment.tests |= {"numeric": _is_numeric}
     content = [
         {
             "heading": section.heading,
             "text": section.text,
             "tables": section.tables,
             "figures": [_inlined(figure) for figure in section.figures],
+            "cards": [_card(card) for card in section.cards],
         }
         for section in sections
     ]
     template = environment.get_template("page.html.j2")
     write_text(path, template.render(title=title, sections=content, note=note))
     return Path(path)
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether a cell is a number, also one that is written out already: `6,766,836`, `51.6 %`."""
+    return is_number(value) or (isinstance(value, str) and _NUMBER.fullmatch(value) is not None)
 
 
 def _inlined(figure: Path | tuple[Path, str]) -> dict[str, str]:
@@ -75,6 +93,14 @@ def _inlined(figure: Path | tuple[Path, str]) -> dict[str, str]:
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); draw the figure before the page") from error
     return {"source": f"data:{media};base64,{data}", "caption": caption}
+
+
+def _card(card: Card) -> dict[str, Any]:
+    pictures = [
+        {"source": f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}", "caption": caption}
+        for data, caption in card.pictures
+    ]
+    return {"heading": card.heading, "pictures": pictures, "text": card.text}
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -50,7 +50,7 @@ STYLE: dict[str, Any] = {
 }
 QUIET = "#555555"
 
-Entry = tuple[str, str]  # text and colour of a legend
+Entry = tuple[str, str] | tuple[str, str, bool]  # text and colour of a legend; whether the colour is hatched
 
 _PAGE_WIDTH = 7.2  # inches: two columns of most journals
 _MARGIN, _GAP, _LINE = 0.10, 0.05, 0.155
@@ -117,7 +117,8 @@ def draw_sheet(
 ) -> Path:
     """Write strips of pictures under a title, with a legend and a note below. Returns the path.
 
-    legend: groups of (text, colour), each on lines of its own; an entry without a colour is only text.
+    legend: groups of (text, colour), each on lines of its own; an entry without a colour is only text, one with a
+    third member that is true is hatched.
     Places are computed in inches from the sizes of the pictures, so that nothing overlaps whatever their number.
     Raises `DataError` without strips, `WriteError` when the file cannot be written.
     """
@@ -149,7 +150,7 @@ def draw_sheet(
             _draw_strip(canvas, write, strip, (width, height), left, top, end - _GAP, cell)
         for number, entries in enumerate(legend_lines):
             canvas.legend(
-                handles=[_swatch(text, colour) for text, colour in entries],
+                handles=[_swatch(*entry) for entry in entries],
                 loc="upper center",
                 bbox_to_anchor=(0.5, 1 - (legend_top + 0.19 * number) / height),
                 ncols=len(entries),
@@ -227,9 +228,11 @@ def _above(strip: Strip, cell: float) -> float:
     return heading + (_LINE * 0.85 * lines + 0.08 if lines else 0.0)
 
 
-def _swatch(text: str, colour: str) -> Any:
+def _swatch(text: str, colour: str, hatched: bool = False) -> Any:
     if not colour:
         return Line2D([], [], linestyle="none", label=text)
+    if hatched:
+        return Patch(facecolor="#333333", edgecolor=colour, linewidth=0.5, hatch="////", label=text)
     return Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=text)
 
 

@@ -1,4 +1,4 @@
-"""Plots of numbers: intensity histograms, confusion matrices, and measures with their intervals."""
+"""Plots of numbers: intensity histograms, confusion matrices, measures with their intervals, classes and sizes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from groundglass.errors import DataError
+from groundglass.labels import BY_NAME
 from groundglass.show.colours import INK, SERIES, display_name
 from groundglass.show.sheet import QUIET, figure, write_title
 from groundglass.show.tables import format_value
 
 Counted = tuple[NDArray[np.integer], NDArray[np.floating]]
 Intensities = Mapping[str, NDArray[Any] | Counted]
+
+# Lines are told apart without colour too, on a grey print.
+LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+# So are areas; what is partly known is hatched crosswise.
+_HATCHES: Mapping[str, str] = {"ground-glass": "", "consolidation": "////", "lung": "..", "pleural-effusion": "----"}
+_PARTLY = "xxxx"
 
 _BLUES = LinearSegmentedColormap.from_list("groundglass_blues", ["#FFFFFF", "#9CCBEA", "#0072B2", "#00436B"])
 
@@ -68,6 +76,139 @@ def histograms(
             axes.set_ylim(low, high * 6)
         write_title(canvas, title, note)
     return Path(path)
+
+
+def class_shares(
+    shares: Mapping[str, Mapping[str, float]],
+    counts: Mapping[str, str],
+    path: str | Path,
+    title: str = "Classes by source",
+) -> Path:
+    """Two bars a source: all labelled pixels by class, and beside it the findings alone on a scale of their own.
+
+    shares: by source and canonical class name, parts of the source's labelled pixels (0..1); counts: by source, what
+    was counted, such as `50 images`. Partly known classes are hatched crosswise.
+    Raises `DataError` without sources, `WriteError`.
+    """
+    if not shares:
+        raise DataError("no labelled source to draw")
+    names = [name for name in BY_NAME if any(part.get(name) for part in shares.values())]
+    findings = [name for name in names if BY_NAME[name].lesion]
+    with figure(path, 7.2, 1.35 + 0.34 * len(shares)) as canvas:
+        panels = canvas.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": (1.25, 1)})
+        for axes, drawn, label in (
+            (panels[0], names, "All classes (% of labelled pixels)"),
+            (panels[1], findings, "Findings alone (% of labelled pixels)"),
+        ):
+            for place, part in enumerate(shares.values()):
+                start = 0.0
+                for name in drawn:
+                    width = 100 * part.get(name, 0.0)
+                    axes.barh(place, width, 0.62, start, **_area(name))
+                    start += width
+            axes.set(xlabel=label)
+            axes.grid(axis="y", visible=False)
+            axes.tick_params(axis="y", length=0)
+            axes.set_xlim(0, 100 if axes is panels[0] else None)
+        panels[0].set_yticks(range(len(shares)), [f"{s} (n = {counts[s]})" for s in shares], parse_math=False)
+        panels[0].set_ylim(len(shares) - 0.5, -0.5)
+        handles = [Patch(label=_class_name(name), **_area(name)) for name in names]
+        canvas.legend(handles=handles, loc="outside lower center", ncols=4, handlelength=2.2, handleheight=1.1)
+        write_title(canvas, title)
+    return Path(path)
+
+
+def cumulative_sizes(
+    panels: Mapping[str, Mapping[str, Mapping[float, int]]], path: str | Path, what: Mapping[str, str], title: str
+) -> Path:
+    """One panel a quantity, one line a source: how much of the source's things (percent) is at most so large.
+
+    panels: by axis label, then by source, how often each positive size occurs; what: by axis label, what n counts.
+    The horizontal axis is logarithmic. Raises `DataError` without sizes, `WriteError`.
+    """
+    drawn = {label: parts for label, parts in panels.items() if any(parts.values())}
+    if not drawn:
+        raise DataError("no sizes to draw")
+    sources = list(dict.fromkeys(source for parts in drawn.values() for source in parts))
+    columns = 3 if len(drawn) % 3 == 0 else 2
+    down = ceil(len(drawn) / columns)
+    with figure(path, 7.2, (3.3 if columns == 2 else 2.9) * down) as canvas:
+        grid = list(canvas.subplots(down, columns, squeeze=False).flat)
+        for axes, (label, parts) in zip(grid, drawn.items(), strict=False):
+            for source, counted in parts.items():
+                if not counted:
+                    continue
+                sizes = sorted(counted)
+                upto = np.cumsum([counted[size] for size in sizes])
+                style = _line(sources.index(source))
+                text = f"{source} (n = {upto[-1]:,} {what[label]})"
+                axes.step([sizes[0], *sizes], [0, *(100 * upto / upto[-1])], where="post", label=text, **style)
+            axes.set(
+                xscale="log", xlabel=label, ylabel=f"{what[label].capitalize()} up to this size (%)", ylim=(0, 100)
+            )
+            _legend_below(axes, len(parts))
+        for axes in grid[len(drawn) :]:
+            axes.set_axis_off()
+        write_title(canvas, title)
+    return Path(path)
+
+
+def source_intensities(
+    panels: Mapping[str, Mapping[str, NDArray[np.floating]]], path: str | Path, title: str, bins: int = 80
+) -> Path:
+    """Density of intensities in percent of pixels, one panel a unit, one line a source; all of a panel share an axis.
+
+    panels: by unit as the axis names it, then by source, sampled intensities of any shape. The axis ends where all but
+    0.1 % of a panel's pixels lie; the vertical axis is logarithmic. Bins of whole numbers begin at halves, so that
+    none catches more of them than the next. Raises `DataError` without pixels, `WriteError`.
+    """
+    drawn = {unit: {s: x for s, x in parts.items() if x.size} for unit, parts in panels.items()}
+    drawn = {unit: parts for unit, parts in drawn.items() if parts}
+    if not drawn:
+        raise DataError("histograms: no pixels to count")
+    sources = list(dict.fromkeys(source for parts in drawn.values() for source in parts))
+    with figure(path, 7.2, 3.1 * len(drawn)) as canvas:
+        for axes, (unit, parts) in zip(canvas.subplots(len(drawn), 1, squeeze=False).flat, drawn.items(), strict=True):
+            everything = np.concatenate([x.ravel() for x in parts.values()])
+            low, high = (float(end) for end in np.percentile(everything, (0.05, 99.95)))
+            if high - low > bins and np.array_equal(everything, np.rint(everything)):
+                edges = np.arange(
+                    np.floor(low) - 0.5, high + np.ceil((high - low) / bins), np.ceil((high - low) / bins)
+                )
+            else:
+                edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+            for source, values in parts.items():
+                counts, _ = np.histogram(values, edges)
+                density = np.append(100 * counts / values.size / np.diff(edges), np.nan)
+                text = f"{source} (n = {_short(values.size)} px sampled)"
+                shown = np.where(density > 0, density, np.nan)
+                axes.plot(edges, shown, drawstyle="steps-post", label=text, **_line(sources.index(source)))
+            axes.set(
+                yscale="log", xlabel=f"Intensity ({unit})", ylabel=f"Pixels (% per {unit})", xlim=(edges[0], edges[-1])
+            )
+            _legend_below(axes, len(parts))
+        write_title(canvas, title)
+    return Path(path)
+
+
+def _line(number: int) -> dict[str, Any]:
+    return {"color": SERIES[number % len(SERIES)], "linestyle": LINES[number % len(LINES)], "linewidth": 1.2}
+
+
+def _area(name: str) -> dict[str, Any]:
+    """How a class is filled: background is paper, as a black bar would drown the rest."""
+    colour = "#F2F2F2" if name == "background" else INK[name]
+    hatch = _PARTLY if BY_NAME[name].possible else _HATCHES.get(name, "")
+    return {"facecolor": colour, "edgecolor": "#222222", "hatch": hatch, "linewidth": 0.5}
+
+
+def _class_name(name: str) -> str:
+    return display_name(name, bool(BY_NAME[name].possible))
+
+
+def _legend_below(axes: Any, entries: int) -> None:
+    """Below the axes, where no line can be hidden by it."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7, ncols=1 if entries < 4 else 2)
 
 
 def row_percentages(matrix: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from groundglass.case import Case
-from groundglass.errors import RecipeError
+from groundglass.data.dataset import Dataset, Locations
+from groundglass.data.defects import Scan
+from groundglass.data.opening import open_dataset, refuse_errors
+from groundglass.errors import DataError, RecipeError
 from groundglass.files import write_csv, write_json
-from groundglass.measure.counts import CaseCounts, count
+from groundglass.measure.record import Record, write_record
 from groundglass.measure.summary import CASE_COLUMNS, ROW_COLUMNS, Summary, summarise
+from groundglass.measure.table import columns_of, estimates
 from groundglass.model.decide import decide
 from groundglass.model.predict import Model, Tta, check_tta, mean_thresholds, probabilities
 from groundglass.run import Run
-from groundglass.show.progress import progress
-from groundglass.workflows.choosing import Asked, Part, check_folds, choose_cases
+from groundglass.workflows.certificate import leak_notes, told
+from groundglass.workflows.choosing import Asked, Chosen, Part, check_folds, choose_cases
 from groundglass.workflows.extras import need_train
-from groundglass.workflows.opening import open_clean
+from groundglass.workflows.masks import Masks, choose_labels, is_mask_folder, open_masks
+from groundglass.workflows.measuring import Answer, joined_groups, measure
+from groundglass.workflows.opening import look, open_clean
+from groundglass.workflows.recording import clusters_of, record_of_masks, record_of_runs
+
+Keep = Callable[[Case, NDArray[np.float32], NDArray[np.uint8]], None]
+# What `part` says of masks that no run of ours made.
+MASKS = "masks"
+_UNKNOWN_TRAINING = "masks from elsewhere: nobody knows which of these cases their maker has seen"
+_HARD = (
+    "masks carry no probabilities: protocol inf-net takes them as maps of 0 and 1, which suits it better than soft ones"
+)
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Where the tables and figures are, what was scored, and the numbers.
 
-    part: what the scored cases are to the runs, see `choosing.Chosen`; notes: what a reader must know to read the
-    numbers rightly; about: the recipe, the runs, and the fingerprints of their data and of the scored data.
+    part: what the scored cases are to the runs, see `choosing.Chosen`, or `masks`; notes: what a reader must know to
+    read the numbers rightly; about: the recipe, the runs, and the fingerprints of their data and of the scored data;
+    record: all of it case by case, as measured.json holds it; certificate: what is known about leaks, in sentences.
     """
 
     folder: Path
@@ -36,48 +54,198 @@ class Evaluation:
     summary: Summary
     notes: tuple[str, ...]
     about: Mapping[str, Any]
+    record: Record
+    certificate: tuple[str, ...]
     figures: tuple[Path, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """What summary.json holds: everything but the cases."""
-        return {"part": self.part, **self.about, **self.summary.to_dict(), "notes": list(self.notes)}
+        return {
+            "part": self.part,
+            **self.about,
+            **self.summary.to_dict(),
+            "boundaries": self.boundaries(),
+            "protocols": [found.model_dump() for found in self.record.protocols],
+            "cost": self.record.cost.model_dump(),
+            "certificate": list(self.certificate),
+            "notes": list(self.notes),
+        }
+
+    def boundaries(self) -> dict[str, Any]:
+        """Distances and areas, means over images with intervals, and the conventions behind them."""
+        conventions = self.record.conventions
+        columns = [
+            c for c in columns_of(self.record.labels) if c.measure.name in ("hd95", "surface_dice", "area_error")
+        ]
+        clusters = [case.cluster for case in self.record.cases]
+        cells = estimates(self.record, columns, clusters, self.summary.n_boot)
+        rows = []
+        for column, cell in zip(columns, cells, strict=True):
+            numbers = {name: value for name, value in asdict(cell).items() if name != "best"}
+            rows.append({"class": column.label, "measure": column.measure.name, **numbers})
+        return {**conventions.model_dump(), "area_unit": conventions.area_unit, "rows": rows}
 
 
 def evaluate(
     runs: Sequence[str | Path | Run],
-    data: str | Path,
+    data: Locations,
     out: str | Path | None = None,
     part: Part = "held-out",
     tta: Tta = "none",
     device: str = "auto",
     bootstrap: int = 1000,
     figures: bool = True,
+    labels: str | None = None,
 ) -> Evaluation:
     """Score one run, or several that are folds of one recipe (on their own data pooled out of fold, each case by the
-    run that did not train on it; on other data their mean probability).
+    run that did not train on it; on other data their mean probability); or one folder of masks of all labelled cases.
 
     part: `held-out` (the default: the run's validation cases; on other data than it was trained on, every case whose
-    pixels it has not seen, nor those of its patient or volume), `train`, or `all`. What was scored is named in every
-    table.
+    pixels it has not seen, nor those of its patient or volume), `train`, `test` (what `--test N` put aside; several
+    runs answer by their mean probability), or `all`. What was scored is named in every table.
     out: folder of the tables, by default RUN/evaluation/PART of the first run, with the beginning of the fingerprint
-    for other data. Figures of held-out cases of a run's own data go to RUN/figures, others to `figures` in that folder.
-    bootstrap: resamples behind the intervals, 0 for none.
+    for other data; of masks MASKS/evaluation. Figures of held-out cases of a run's own data go to RUN/figures, others
+    to `figures` in that folder; of masks there are none.
+    bootstrap: resamples behind the intervals, 0 for none. labels: the label set to score masks in.
     Raises `RunError` for runs that are no folds of one recipe, `DataError`, `RecipeError`.
     """
-    need_train()
     if part not in get_args(Part):
         raise RecipeError(f"--part {part}: choose {', '.join(get_args(Part))}")
     check_tta(tta)
+    if len(runs) == 1 and not isinstance(runs[0], Run) and is_mask_folder(Path(runs[0])):
+        if part != "held-out" or tta != "none":
+            raise RecipeError(f"{runs[0]}: masks are finished and of no run; leave out --part and --tta")
+        return _evaluate_masks(Path(runs[0]), data, out, bootstrap, labels)
+    if labels is not None:
+        raise RecipeError(f"--labels {labels}: is for masks; a run keeps the label set of its recipe")
+    need_train()
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     check_folds(opened)
-    first = opened[0]
+    dataset, scan = open_clean(data, opened[0].recipe)
+    return score(opened, dataset, scan, out, part, tta, device, bootstrap, figures)
+
+
+def score(
+    opened: Sequence[Run],
+    dataset: Dataset,
+    scan: Scan,
+    out: str | Path | None = None,
+    part: Part = "held-out",
+    tta: Tta = "none",
+    device: str = "auto",
+    bootstrap: int = 1000,
+    figures: bool = True,
+    notes: Sequence[str] = (),
+    keep: Keep | None = None,
+) -> Evaluation:
+    """`evaluate` for runs and data that are open already, for verbs that score more than once.
+
+    notes: what its caller has to say besides; keep: called with every case, its probabilities [K, H, W] float32 and
+    its decided channels [H, W] uint8.
+    """
+    chosen = choose_cases(opened, dataset, scan, part)
+    models = _models(opened, device)
+    result = _measured(opened, models, chosen, dataset, scan, out, tta, device, bootstrap, notes, keep)
+    write_tables(result)
+    if not figures:
+        return result
+    from groundglass.workflows.figures import draw
+
+    target = opened[0].figures if chosen.part == "held-out" else result.folder / "figures"
+    run = opened[0] if len(opened) == 1 else None
+    return replace(result, figures=draw(target, run, chosen, models, result.summary, tta, dataset))
+
+
+def measure_runs(
+    opened: Sequence[Run], dataset: Dataset, scan: Scan, device: str = "auto", bootstrap: int = 1000
+) -> Evaluation:
+    """What `score` would find of the held-out cases, without writing anything; see `write_tables`."""
+    chosen = choose_cases(opened, dataset, scan, "held-out")
+    return _measured(opened, _models(opened, device), chosen, dataset, scan, None, "none", device, bootstrap, (), None)
+
+
+def measure_masks(
+    masks: Masks,
+    cases: Sequence[Case],
+    dataset: Dataset,
+    scan: Scan,
+    out: str | Path | None = None,
+    bootstrap: int = 1000,
+    labels: str | None = None,
+) -> Evaluation:
+    """Score masks of `cases`, without writing anything. Raises as `masks.choose_labels`."""
+    chosen = choose_labels(masks, dataset, labels)
+    answers = (Answer(case, masks.channels(case, chosen)) for case in cases)
+    groups = joined_groups(dataset, clusters_of([], dataset, scan))
+    found = measure(answers, cases, chosen, groups, "Measuring masks")
+    summary = summarise(found.counts, chosen, 0, bootstrap)
+    notes = (_UNKNOWN_TRAINING, _HARD, f"scored in label set '{chosen.name}'")
+    record = record_of_masks(masks, chosen, scan, MASKS, notes, found)
+    folder = Path(out) if out is not None else masks.folder / "evaluation"
+    about = {"masks": record.name, "scored_fingerprint": scan.fingerprint}
+    certificate = ("leak certificate: none; nobody knows what these masks were made from",)
+    return Evaluation(folder, MASKS, summary, (*notes, *summary.notes), about, record, certificate)
+
+
+def open_marked(data: Locations) -> tuple[Dataset, Scan]:
+    """A data set without errors, whatever its labels, and the scan of its pixels. Raises `DataError`, also without
+    masks."""
+    dataset = open_dataset(data)
+    refuse_errors(dataset.defects)
+    if not dataset.cases:
+        raise DataError(f"{dataset.location}: has no masks; there is nothing to compare with")
+    return dataset, look(dataset, twins=False)
+
+
+def write_tables(result: Evaluation) -> None:
+    """Write the tables, summary.json and measured.json of an evaluation into its folder."""
+
+    def write(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        write_csv(result.folder / name, ("part", *columns), ({"part": result.part, **row} for row in rows))
+
+    negatives = [row.to_dict() for row in result.summary.negatives]
+    write("cases.csv", CASE_COLUMNS, result.summary.per_case_rows())
+    write("summary.csv", ROW_COLUMNS, result.summary.rows())
+    write("negatives.csv", list(negatives[0]), negatives)
+    write_record(result.folder, result.record)
+    write_json(result.folder / "summary.json", result.to_dict())
+
+
+def _evaluate_masks(
+    folder: Path, data: Locations, out: str | Path | None, bootstrap: int, labels: str | None
+) -> Evaluation:
+    dataset, scan = open_marked(data)
+    masks = open_masks(folder, dataset.cases, dataset)
+    result = measure_masks(masks, dataset.cases, dataset, scan, out, bootstrap, labels)
+    write_tables(result)
+    return result
+
+
+def _models(runs: Sequence[Run], device: str) -> list[Model]:
     from groundglass.learning.engine import model_of
 
-    dataset, scan = open_clean(data, first.recipe)
-    chosen = choose_cases(opened, dataset, scan, part)
-    models = [model_of(run, device) for run in opened]
-    summary = summarise(_counted(models, chosen.cases, tta), models[0].labels, first.recipe.seed, bootstrap)
-    folder = Path(out) if out is not None else first.path / "evaluation" / chosen.folder
+    return [model_of(run, device) for run in runs]
+
+
+def _measured(
+    opened: Sequence[Run],
+    models: Sequence[Model],
+    chosen: Chosen,
+    dataset: Dataset,
+    scan: Scan,
+    out: str | Path | None,
+    tta: Tta,
+    device: str,
+    bootstrap: int,
+    notes: Sequence[str],
+    keep: Keep | None,
+) -> Evaluation:
+    first, labels = opened[0], models[0].labels
+    groups = joined_groups(dataset, clusters_of(opened, dataset, scan))
+    cases = [case for case, _ in chosen.cases]
+    found = measure(_answers(models, chosen.cases, tta, keep), cases, labels, groups, "Predicting")
+    summary = summarise(found.counts, labels, first.recipe.seed, bootstrap)
+    said = replace(chosen, notes=[*leak_notes(opened, scan), *chosen.notes, *notes])
     about = {
         "recipe": first.recipe.name,
         "runs": [run.path.name for run in opened],
@@ -86,40 +254,19 @@ def evaluate(
         "tta": tta,
         "thresholds": [run.manifest.thresholds for run in opened],
     }
-    result = Evaluation(folder, chosen.part, summary, (*chosen.notes, *summary.notes), about)
-    _write_tables(result)
-    if not figures:
-        return result
-    from groundglass.workflows.figures import draw
-
-    target = first.figures if chosen.part == "held-out" else folder / "figures"
-    run = first if len(opened) == 1 else None
-    return replace(result, figures=draw(target, run, chosen, models, summary, tta, dataset))
+    folder = Path(out) if out is not None else first.path / "evaluation" / chosen.folder
+    record = record_of_runs(opened, models, said, scan, tta, device, found)
+    certificate = tuple(told(opened, scan))
+    return Evaluation(folder, chosen.part, summary, (*said.notes, *summary.notes), about, record, certificate)
 
 
-def answer(models: Sequence[Model], case: Case, tta: Tta) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [K, H, W] and decided channels [H, W] of a case on its own grid."""
-    p = probabilities(models, case.image(), case.unit, tta)
-    return p, decide(p, models[0].labels, mean_thresholds(models))
-
-
-def _counted(models: Sequence[Model], cases: Sequence[Asked], tta: Tta) -> list[CaseCounts]:
-    labels = models[0].labels
-    counted = []
-    with progress("Predicting", len(cases)) as bar:
-        for done, (case, which) in enumerate(cases, start=1):
-            _, prediction = answer([models[i] for i in which], case, tta)
-            counted.append(count(case, labels.encode(case.labels()), prediction, len(labels.classes)))
-            bar(done)
-    return counted
-
-
-def _write_tables(result: Evaluation) -> None:
-    def write(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-        write_csv(result.folder / name, ("part", *columns), ({"part": result.part, **row} for row in rows))
-
-    negatives = [row.to_dict() for row in result.summary.negatives]
-    write("cases.csv", CASE_COLUMNS, result.summary.per_case_rows())
-    write("summary.csv", ROW_COLUMNS, result.summary.rows())
-    write("negatives.csv", list(negatives[0]), negatives)
-    write_json(result.folder / "summary.json", result.to_dict())
+def _answers(models: Sequence[Model], cases: Sequence[Asked], tta: Tta, keep: Keep | None) -> Iterator[Answer]:
+    for case, which in cases:
+        asked, image = [models[i] for i in which], case.image()
+        began = perf_counter()
+        p = probabilities(asked, image, case.unit, tta)
+        prediction = decide(p, asked[0].labels, mean_thresholds(asked))
+        seconds = perf_counter() - began
+        if keep is not None:
+            keep(case, p, prediction)
+        yield Answer(case, prediction, p, seconds)

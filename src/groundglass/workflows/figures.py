@@ -65,7 +65,8 @@ def draw(
             drawn.append(sheets.per_category(panels, target / "categories_000.png", window=window))
             drawn.append(sheets.source_agreement(panels, target / "agreement_000.png"))
         bar(5)
-        total = stack(summary.cases).sum(axis=0)
+        # Partly known pixels have no class of the expert's to stand in the row of.
+        total = stack(summary.cases).sum(axis=0)[: len(names)]
         drawn.append(confusion_matrix(total, names, target / "confusion.png", n=n))
         rows = [
             row

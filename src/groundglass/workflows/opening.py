@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import replace
 
-from groundglass.case import Unit
-from groundglass.data.dataset import Dataset
-from groundglass.data.defects import Scan
-from groundglass.data.opening import open_dataset, require_clean
+import numpy as np
+from numpy.typing import NDArray
+
+from groundglass.case import Case, Decoded, Unit
+from groundglass.data.album import Album
+from groundglass.data.dataset import Dataset, Locations
+from groundglass.data.defects import Scan, Visit, scan
+from groundglass.data.opening import open_dataset, refuse_errors
 from groundglass.errors import DataError, RecipeError
-from groundglass.labels import BY_NAME, LABEL_SETS, label_set
+from groundglass.labels import BY_NAME, LABEL_SETS, LabelSet, label_set
 from groundglass.recipes import Recipe
 from groundglass.show.progress import progress
 
 
-def open_clean(data: str | Path, recipe: Recipe) -> tuple[Dataset, Scan]:
-    """A data set without errors whose labels the recipe can learn, and the scan of all its pixels.
+def open_clean(data: Locations, recipe: Recipe, twins: bool = False) -> tuple[Dataset, Scan]:
+    """A data set, or several as one, without errors, whose labels the recipe can learn, and the scan of all its pixels.
 
+    twins: also search for near duplicates (`Scan.twins`).
     Raises `DataError` for errors and for labelled images of unknown unit, `RecipeError` for labels that do not fit.
     """
     dataset = open_dataset(data)
-    require_clean(dataset, pixels=False)
+    refuse_errors(dataset.defects)
     check_classes(recipe, dataset)
     unknown = next((case for case in dataset.cases if case.unit is Unit.UNKNOWN), None)
     if unknown is not None:
@@ -29,38 +34,58 @@ def open_clean(data: str | Path, recipe: Recipe) -> tuple[Dataset, Scan]:
             f"{unknown.place}: its intensity unit cannot be told from its values; write unit: HU or unit: picture into "
             "dataset.yaml beside the data"
         )
-    with progress("Checking every image and mask") as bar:
-        scan = require_clean(dataset, progress=bar)
-    if scan is None:
-        raise TypeError("a scan of the pixels was asked for")
-    return dataset, scan
+    return dataset, look(dataset, twins)
+
+
+def look(dataset: Dataset, twins: bool, visit: Visit | None = None, refuse: bool = True) -> Scan:
+    """Read every image and mask once, and search for near duplicates if `twins`; with progress.
+
+    visit: called with every case as it is read. Raises `DataError` for errors in the data, unless `refuse` is False;
+    of data with errors nothing is searched.
+    """
+    with ExitStack() as stack:
+        album = stack.enter_context(Album()) if twins else None
+        watching = [watch for watch in (visit, album.visit if album else None) if watch is not None]
+
+        def see(case: Case, image: NDArray[np.float32] | None, labels: Decoded | None) -> None:
+            for watch in watching:
+                watch(case, image, labels)
+
+        with progress("Reading every image and mask") as bar:
+            found = scan(dataset, bar, see)
+        errors = any(defect.severity == "error" for defect in (*dataset.defects, *found.defects))
+        if refuse:
+            refuse_errors(found.defects)
+        if album is None or errors:
+            return found
+        with progress("Searching for near duplicates") as bar:
+            return replace(found, twins=album.search(dataset, found.hashes, bar))
 
 
 def check_classes(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise `RecipeError` unless the data's masks and the recipe's label set name the same things."""
+    """Raise `RecipeError` unless the recipe's label set has a place for every mark, and some masks know each class.
+
+    Of several data sets one is enough to know a class: where the others know it in part, they are learned in part.
+    """
     chosen = label_set(recipe.labels)
     if not dataset.cases:
         raise RecipeError(f"{dataset.location}: has no masks; there is nothing to learn from")
-    fitting = [s.name for s in LABEL_SETS.values() if s.covers(dataset.classes) and _all_labelled(s.classes, dataset)]
-    hint = f"train with --set labels={fitting[0]}" if fitting else "no shipped label set fits this data"
-    if not chosen.covers(dataset.classes):
-        extra = next(name for name in dataset.classes if name not in chosen.classes and name not in chosen.merges)
+    fitting = [s.name for s in LABEL_SETS.values() if s.covers(dataset.classes) and not _unknown(s, dataset)]
+    if fitting:
+        hint = f"train with --set labels={fitting[0]}"
+    elif "unmarked-lung" in dataset.classes:
+        hint = "nobody looked for lesions in its lungs, so open it together with data that mark them"
+    else:
+        hint = "no shipped label set fits this data"
+    if unknown := _unknown(chosen, dataset):
         raise RecipeError(
-            f"{dataset.location}: labels '{extra}', which label set '{chosen.name}' has no class for; {hint}"
-        )
-    if not _all_labelled(chosen.classes, dataset):
-        missing = next(name for name in chosen.classes if not _labelled(name, dataset))
-        raise RecipeError(
-            f"{dataset.location}: does not label '{missing}', which label set '{chosen.name}' of recipe "
+            f"{dataset.location}: does not label '{unknown[0]}', which label set '{chosen.name}' of recipe "
             f"'{recipe.name}' learns; {hint}"
         )
 
 
-def _all_labelled(names: Sequence[str], dataset: Dataset) -> bool:
-    return all(_labelled(name, dataset) for name in names)
-
-
-def _labelled(name: str, dataset: Dataset) -> bool:
-    if name == "lesion":
-        return any(BY_NAME[known].lesion for known in dataset.classes)
-    return name in dataset.classes
+def _unknown(labels: LabelSet, dataset: Dataset) -> list[str]:
+    """The classes that no mask of `dataset` marks for sure."""
+    values = [BY_NAME[name].value for name in dataset.classes]
+    known = set(labels.encode(np.array(values, np.uint8)).tolist())
+    return [name for channel, name in enumerate(labels.classes) if channel not in known]

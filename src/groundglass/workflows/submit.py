@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundglass.case import Case
-from groundglass.data.dataset import Dataset
+from groundglass.data.dataset import Dataset, Locations
 from groundglass.data.opening import open_dataset, require_clean
 from groundglass.errors import DataError, RecipeError, RunError
 from groundglass.labels import LABELS
@@ -29,7 +29,7 @@ KAGGLE_ROWS = 5_242_880
 
 def submit(
     runs: Sequence[str | Path | Run],
-    data: str | Path,
+    data: Locations,
     out: str | Path = "submission.csv",
     tta: Tta = "none",
     device: str = "auto",
@@ -47,7 +47,7 @@ def submit(
     require_clean(replace(dataset, cases=()))
     cases = [case for case in dataset.test if case.source == SOURCE]
     if not cases:
-        raise DataError(f"{data}: has no test images (test_images_medseg.npy) to submit")
+        raise DataError(f"{dataset.location}: has no test images (test_images_medseg.npy) to submit")
     if not runs:
         raise RunError("name at least one run, or a folder of masks")
     maps = _from_masks(Path(str(runs[0])), cases) if _is_mask_folder(runs) else _from_runs(runs, cases, tta, device)

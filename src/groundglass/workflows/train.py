@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from groundglass import recipes
 from groundglass.case import Case
 from groundglass.data import splits
-from groundglass.data.dataset import Dataset
+from groundglass.data.dataset import Dataset, Locations
 from groundglass.data.defects import Scan
 from groundglass.data.splits import Split
 from groundglass.errors import RecipeError, RunError
@@ -20,13 +22,16 @@ from groundglass.recipes.settings import Rows, Thresholds
 from groundglass.run import MAX_TIME, Run, environment
 from groundglass.show.curves import curves
 from groundglass.show.progress import duration, progress, say
+from groundglass.workflows.certificate import write_certificate
 from groundglass.workflows.extras import need_train
 from groundglass.workflows.opening import open_clean
+
+Row = dict[str, float]
 
 
 def train(
     recipe: str | Path | Recipe,
-    data: str | Path,
+    data: Locations,
     out: str | Path | None = None,
     fold: str | None = None,
     resume: bool = False,
@@ -35,37 +40,90 @@ def train(
     download: bool = False,
     device: str = "auto",
     settings: Sequence[str] = (),
+    test: int = 0,
 ) -> Run:
     """Train `recipe` (a shipped name, a YAML file or a `Recipe`) on a data set; returns the run.
 
     out: the run folder, by default runs/NAME[-foldKofN]. fold: `k/n` of a cross-validation instead of the recipe's
-    split. resume: go on where the run in `out` stopped. max_time: minutes (20), or with a unit (90s, 20m, 3h); the run
-    can be resumed. encoder_weights: file of ImageNet weights; download: allow the library to fetch them.
-    device: auto, cpu or cuda. settings: changes to the recipe such as `epochs=5`.
+    split. test: so many cases or a few more, in whole groups, are put aside: they neither train nor validate, and
+    `evaluate --part test` scores them. resume: go on where the run in `out` stopped. max_time: minutes (20), or with a
+    unit (90s, 20m, 3h); the run can be resumed. encoder_weights: file of ImageNet weights; download: allow the library
+    to fetch them. device: auto, cpu or cuda. settings: changes to the recipe such as `epochs=5`.
     Raises `DataError`, `RecipeError`, `RunError` or `WeightsError`; KeyboardInterrupt leaves a resumable run.
     """
     need_train()
     chosen = recipes.change(recipe, settings) if isinstance(recipe, Recipe) else recipes.load(recipe, settings)
     seconds = parse_duration(max_time)
     folder = Path(out) if out is not None else default_folder(chosen, fold)
-    begun = _same_run(folder, chosen, fold) if resume else None
+    begun = begun_run(folder, chosen, fold) if resume else None
     if begun is not None and begun.manifest.state == "finished":
         say(f"{folder}: is finished already ({begun.manifest.why_ended})")
         return begun
     if begun is None and (folder / "run.json").exists():
         raise RunError(f"{folder}: a run is there already; go on with --resume, or choose another --out")
 
-    from groundglass.learning import training
     from groundglass.learning.allocator import allocator_is_tuned
     from groundglass.learning.device import choose_device, choose_precision
-    from groundglass.networks.building import build, build_for_training
 
     device = choose_device(device)
-    precision = choose_precision(chosen, device)
-    dataset, scan = open_clean(data, chosen)
-    if begun is not None and scan.fingerprint != begun.manifest.data_fingerprint:
-        raise RunError(f"{folder}: was trained on other data than {data} (the fingerprints differ)")
-    split = make_split(chosen, dataset, scan, fold) if begun is None else begun.split
+    choose_precision(chosen, device)
+    dataset, scan = open_clean(data, chosen, twins=begun is None or bool(test))
+    split = make_split(chosen, dataset, scan, fold, test) if begun is None or test else begun.split
+    if begun is not None:
+        check_same_data(begun, scan, dataset)
+        if set(split.test) != set(begun.split.test):
+            raise RunError(f"{folder}: was started with another test part than --test {test}; leave --test out")
+        split = begun.split
+    if not allocator_is_tuned() and device == "cpu":
+        say("Advice: training on a CPU is faster with glibc's allocator tuned; the command line does it by itself.")
+    order = Order(chosen, split, folder, begun, seconds, encoder_weights, download, device)
+    try:
+        run = train_split(order, dataset, scan)
+    except KeyboardInterrupt:
+        if (folder / "run.json").is_file():
+            say(f"Interrupted; go on with the same command and --resume. Run: {folder}")
+        raise
+    if run.manifest.why_ended == MAX_TIME:
+        say("Go on with the same command and --resume.")
+    return run
+
+
+@dataclass(frozen=True)
+class Order:
+    """One training that is to be done: what is left of a verb's options when the data are open.
+
+    begun: the run in `folder` to go on with; seconds: stop, resumable, after so much training; device: cpu or cuda.
+    """
+
+    recipe: Recipe
+    split: Split
+    folder: Path
+    begun: Run | None = None
+    seconds: float | None = None
+    encoder_weights: str | Path | None = None
+    download: bool = False
+    device: str = "cpu"
+
+
+def train_split(
+    order: Order,
+    dataset: Dataset,
+    scan: Scan,
+    tell: Callable[[str], None] = say,
+    report: Callable[[Row], None] | None = None,
+    bar: bool = True,
+) -> Run:
+    """Train on data that are open and divided already.
+
+    tell: takes each line that is to be said; report: takes each epoch's row (None: it is said with the time left);
+    bar: show the batches of an epoch. Raises as `train`; everything that can be refused is refused before anything is
+    written.
+    """
+    from groundglass.learning import training
+    from groundglass.learning.device import choose_precision
+    from groundglass.networks.building import build, build_for_training
+
+    recipe, split, begun = order.recipe, order.split, order.begun
     cases = {case.id: case for case in dataset.cases}
     part, held_out = [cases[i] for i in split.train], [cases[i] for i in split.validation]
     if not part or not held_out:
@@ -73,15 +131,14 @@ def train(
     # A run that was stopped in its first epoch has nothing to go on from: it starts anew in its folder.
     going_on = begun is not None and begun.last.is_file()
     if begun is not None and going_on:
-        run, network = begun, build(chosen)
-        sweep(folder)
+        run, network = begun, build(recipe)
+        sweep(order.folder)
     else:
-        # Everything that can be refused is refused before anything is written.
-        network, origin = build_for_training(chosen, encoder_weights, download)
-        mean, std = training.measure_training_part(chosen, part)
+        network, origin = build_for_training(recipe, order.encoder_weights, order.download)
+        mean, std = training.measure_training_part(recipe, part)
         run = begun or Run.create(
-            folder,
-            chosen,
+            order.folder,
+            recipe,
             split,
             data_format=dataset.format,
             data_fingerprint=scan.fingerprint,
@@ -90,22 +147,23 @@ def train(
             case_hashes=dict(scan.hashes),
             mean=mean,
             std=std,
-            class_pixels=training.count_classes(label_set(chosen.labels), part),
+            class_pixels=training.count_classes(label_set(recipe.labels), part),
             weights_from=origin,
             parameters=sum(p.numel() for p in network.parameters()),
-            environment={**environment(), "device": f"{device} {precision}"},
+            environment={**environment(), "device": f"{order.device} {choose_precision(recipe, order.device)}"},
         )
-    if not allocator_is_tuned() and device == "cpu":
-        say("Advice: training on a CPU is faster with glibc's allocator tuned; the command line does it by itself.")
-    _introduce(run, part, held_out)
-    teller = _Teller(chosen, resumed_at=run.manifest.epochs_done if going_on else 0)
-    try:
-        with progress("Batches of this epoch") as bar:
-            training.fit(run, network, part, held_out, device, going_on, seconds, teller.epoch, bar)
-        _finish(run, held_out, device)
-    except KeyboardInterrupt:
-        say(f"Interrupted; go on with the same command and --resume. Run: {run.path}")
-        raise
+        write_certificate(run, dataset, scan)
+    _introduce(run, part, held_out, tell)
+    spent: list[float] = []
+
+    def say_epoch(row: Row) -> None:
+        spent.append(row["seconds"])
+        left = (recipe.epochs - int(row["epoch"])) * sum(spent) / len(spent)
+        tell(epoch_line(recipe, row, f"about {duration(left)} left"))
+
+    with progress("Batches of this epoch") if bar else nullcontext(lambda done, total=None: None) as batch:
+        training.fit(run, network, part, held_out, order.device, going_on, order.seconds, report or say_epoch, batch)
+    _finish(run, held_out, order.device, tell)
     return run
 
 
@@ -135,38 +193,79 @@ def default_folder(recipe: Recipe, fold: str | None) -> Path:
     return Path("runs") / f"{recipe.name}-fold{k}of{n}"
 
 
-def make_split(recipe: Recipe, dataset: Dataset, scan: Scan, fold: str | None) -> Split:
-    """The recipe's split of the labelled cases, or fold `k/n` over the cases that may validate."""
+def validation_sources(recipe: Recipe) -> tuple[str, ...] | None:
+    """The sources whose cases may validate in a fold; None: all."""
     rule = recipe.split
+    return tuple(rule.rows) if isinstance(rule, Rows) else rule.validation_sources
+
+
+def make_split(
+    recipe: Recipe,
+    dataset: Dataset,
+    scan: Scan,
+    fold: str | None,
+    test: int = 0,
+    seed: int | None = None,
+    sources: Sequence[str] | None = None,
+    whole: bool = True,
+) -> Split:
+    """The recipe's split of the labelled cases, or fold `k/n` over the cases that may validate.
+
+    test: so many cases at least are put aside. seed: of the division, by default the recipe's. sources: who may
+    validate in a fold instead of the recipe's. whole: False for folds of single slices, which leak.
+    Raises `RecipeError`.
+    """
+    rule = recipe.split
+    seed = recipe.seed if seed is None else seed
+    sources = validation_sources(recipe) if sources is None else sources
+    if test and fold is None and isinstance(rule, Rows):
+        raise RecipeError(
+            f"--test {test}: recipe '{recipe.name}' names the rows that validate; give --fold k/n too, or another split"
+        )
+    clusters = _clusters(scan)
+    aside = splits.put_aside(
+        dataset.cases, test, seed, lesion=scan.lesion, clusters=clusters, validation_sources=sources
+    )
     if fold is not None:
         k, n = parse_fold(fold)
-        sources = tuple(rule.rows) if isinstance(rule, Rows) else rule.validation_sources
         return splits.kfold(
             dataset.cases,
             n,
             k,
-            recipe.seed,
+            seed,
             lesion=scan.lesion,
-            hashes=scan.hashes,
+            clusters=clusters,
             validation_sources=sources,
             train_sources=rule.train_sources,
+            test=aside,
+            whole=whole,
         )
     if isinstance(rule, Rows):
-        return splits.explicit(
-            dataset.cases, rule.rows, seed=recipe.seed, hashes=scan.hashes, train_sources=rule.train_sources
-        )
+        return splits.explicit(dataset.cases, rule.rows, seed=seed, clusters=clusters, train_sources=rule.train_sources)
     return splits.holdout(
         dataset.cases,
         rule.fraction,
-        recipe.seed,
+        seed,
         lesion=scan.lesion,
-        hashes=scan.hashes,
-        validation_sources=rule.validation_sources,
+        clusters=clusters,
+        validation_sources=sources,
         train_sources=rule.train_sources,
+        test=aside,
     )
 
 
-def _same_run(folder: Path, recipe: Recipe, fold: str | None) -> Run:
+def _clusters(scan: Scan) -> Sequence[Sequence[str]]:
+    """Ids that belong on one side: twins, and where these were not searched for, equal pictures."""
+    if scan.twins is not None:
+        return scan.twins.clusters
+    same: dict[str, list[str]] = {}
+    for case_id, digest in scan.hashes.items():
+        same.setdefault(digest, []).append(case_id)
+    return list(same.values())
+
+
+def begun_run(folder: Path, recipe: Recipe, fold: str | None) -> Run:
+    """The run in `folder`. Raises `RunError` unless it is one of this recipe and fold."""
     run = Run.open(folder)
     if run.recipe != recipe:
         ours, theirs = recipe.model_dump(), run.recipe.model_dump()
@@ -177,6 +276,12 @@ def _same_run(folder: Path, recipe: Recipe, fold: str | None) -> Run:
     return run
 
 
+def check_same_data(run: Run, scan: Scan, dataset: Dataset) -> None:
+    """Raise `RunError` unless the run was started on these very data."""
+    if scan.fingerprint != run.manifest.data_fingerprint:
+        raise RunError(f"{run.path}: was trained on other data than {dataset.location} (the fingerprints differ)")
+
+
 def _warnings(dataset: Dataset, scan: Scan) -> list[str]:
     """The data's warnings, each kind once with its count and first place."""
     kinds: dict[str, list[str]] = {}
@@ -185,35 +290,27 @@ def _warnings(dataset: Dataset, scan: Scan) -> list[str]:
     return [f"{kind} ({len(texts)}): {texts[0]}" for kind, texts in kinds.items()]
 
 
-def _introduce(run: Run, part: Sequence[Case], held_out: Sequence[Case]) -> None:
-    m = run.manifest
-    say(
-        f"{run.recipe.name}: {len(part)} slices train, {len(held_out)} validate; "
+def _introduce(run: Run, part: Sequence[Case], held_out: Sequence[Case], tell: Callable[[str], None]) -> None:
+    m, aside = run.manifest, len(run.split.test)
+    tell(
+        f"{run.recipe.name}: {len(part)} slices train, {len(held_out)} validate"
+        f"{f', {aside} are put aside as test' if aside else ''}; "
         f"{m.parameters / 1e6:.2f} M parameters, {m.weights_from}; {m.environment.get('device', '')}"
     )
     for warning in m.data_warnings:
-        say(f"  data warning: {warning}")
+        tell(f"  data warning: {warning}")
 
 
-class _Teller:
-    """Says each epoch in a line, with the time that the rest will likely take."""
-
-    def __init__(self, recipe: Recipe, resumed_at: int) -> None:
-        self.recipe = recipe
-        self.first = resumed_at + 1
-        self.spent: list[float] = []
-
-    def epoch(self, row: dict[str, float]) -> None:
-        self.spent.append(row["seconds"])
-        left = (self.recipe.epochs - int(row["epoch"])) * sum(self.spent) / len(self.spent)
-        say(
-            f"epoch {int(row['epoch'])}/{self.recipe.epochs}  loss {row['train/loss']:.3f}, validation "
-            f"{row['validation/loss']:.3f}  validation F1 of lesions {row['validation/f1_lesions']:.3f}  "
-            f"{row['seconds']:.1f} s, about {duration(left)} left"
-        )
+def epoch_line(recipe: Recipe, row: Row, left: str) -> str:
+    """What is said of an epoch; left: of the time that the rest takes."""
+    return (
+        f"epoch {int(row['epoch'])}/{recipe.epochs}  loss {row['train/loss']:.3f}, validation "
+        f"{row['validation/loss']:.3f}  validation F1 of lesions {row['validation/f1_lesions']:.3f}  "
+        f"{row['seconds']:.1f} s, {left}"
+    )
 
 
-def _finish(run: Run, held_out: Sequence[Case], device: str) -> None:
+def _finish(run: Run, held_out: Sequence[Case], device: str, tell: Callable[[str], None]) -> None:
     """What follows the last epoch: thresholds, curves, and only then the word that the run is finished."""
     from groundglass.learning.engine import untuned_model_of
     from groundglass.measure.thresholds import tune
@@ -235,6 +332,4 @@ def _finish(run: Run, held_out: Sequence[Case], device: str) -> None:
         manifest.state = "finished"
     run.save()
     kept = f"kept epoch {manifest.kept_epoch} ({watched} {manifest.kept_value:.4f})"
-    say(f"{ended}; {kept}; trained {duration(manifest.seconds)}. Run: {run.path}")
-    if ended == MAX_TIME:
-        say("Go on with the same command and --resume.")
+    tell(f"{ended}; {kept}; trained {duration(manifest.seconds)}. Run: {run.path}")
