@@ -21,6 +21,10 @@ BENCHMARKS = {
         ["--rounds", "1", "--slices", "1", "--threads", "1", "--recipe", "demo", "--set", "image_size=32"],
         ["network", "flips", "bf16"],
     ),
+    "twins": (
+        ["--data", "phantom:2", "--planted", "1", "--sizes", "20"],
+        ["at once", "neighbouring slices (as if alone)", "pairs of strangers", "pairs compared"],
+    ),
     "training_step": (
         ["--rounds", "1", "--steps", "1", "--threads", "1", "--recipes", "demo", "--size", "32", "--batch", "2"],
         ["channels_last", "tuned", "peak MB"],

@@ -36,7 +36,8 @@ State = Literal["training", "interrupted", "finished"]
 
 
 class Manifest(BaseModel):
-    """What run.json holds. mean and std are in HU; seconds are spent training, over all sessions."""
+    """What run.json holds. mean and std are in HU; seconds are spent training, over all sessions. earlier_hashes: of
+    the pixels of all cases that the runs trained on from whose weights this one began."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,6 +52,7 @@ class Manifest(BaseModel):
     data_warnings: list[str] = []
     patients_known: str
     case_hashes: dict[str, str] = {}
+    earlier_hashes: list[str] = []
     mean: float | None = None
     std: float | None = None
     class_pixels: dict[str, int] = {}
@@ -141,6 +143,11 @@ class Run:
             return Certificate.model_validate_json(self.leaks.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.leaks}: is damaged ({' '.join(str(error).split())[:120]})") from None
+
+    def trained_hashes(self) -> set[str]:
+        """sha256 of the pixels of every case that these weights have been trained on, in whatever run."""
+        hashes = self.manifest.case_hashes
+        return {hashes[i] for i in self.split.train if i in hashes} | set(self.manifest.earlier_hashes)
 
     def save(self) -> None:
         write_json(self.path / "run.json", self.manifest.model_dump(mode="json"))

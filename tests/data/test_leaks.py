@@ -6,6 +6,7 @@ import pytest
 
 from groundglass.data.dataset import Dataset
 from groundglass.data.leaks import Certificate, certify
+from groundglass.data.links import links, one_scans
 from groundglass.data.opening import open_dataset
 from groundglass.data.splits import Split, explicit, holdout, kfold
 from groundglass.data.twins import Pair, Twins
@@ -95,3 +96,10 @@ def test_named_rows_stand_and_are_stamped(dataset: Dataset) -> None:
     assert whole.leaky == ""
     across = explicit(dataset.cases, {"phantom": "0..5"}, clusters=[(dataset.cases[0].id, dataset.cases[20].id)])
     assert "divide 1 of 3 groups" in across.leaky
+
+
+def test_volumes_linked_by_several_pairs_are_one_scan(dataset: Dataset) -> None:
+    found = links(dataset, _twins(dataset, (0, 6), (1, 7), (2, 8), (12, 18)))
+    (scan,) = one_scans(dataset, found)
+    assert (scan.first[0].group, scan.second[0].group) == (dataset.cases[0].group, dataset.cases[6].group)
+    assert "show one scan (3 pairs)" in str(scan)

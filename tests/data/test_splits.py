@@ -48,6 +48,14 @@ def all_linked(cases: list[Case], hashes: dict[str, str]) -> bool:
     return all(case.group in reached for case in cases)
 
 
+def alike(hashes: dict[str, str]) -> list[list[str]]:
+    """Clusters of the ids that hold one picture."""
+    holders: dict[str, list[str]] = {}
+    for case_id, picture in hashes.items():
+        holders.setdefault(picture, []).append(case_id)
+    return [ids for ids in holders.values() if len(ids) > 1]
+
+
 members = st.lists(st.integers(0, 9), min_size=5, max_size=60).filter(lambda g: len(set(g)) >= 3)
 
 
@@ -149,13 +157,13 @@ def test_copies_are_never_on_two_sides(groups: list[int], copies: list[int], see
     hashes = {case.id: str(c) if c < 3 else case.id for case, c in zip(cases, copies, strict=False)}
     if all_linked(cases, hashes):
         with pytest.raises(RecipeError, match="joined into 1"):
-            holdout(cases, 0.3, seed, hashes=hashes)
+            holdout(cases, 0.3, seed, clusters=alike(hashes))
         return
-    split = holdout(cases, 0.3, seed, hashes=hashes)
+    split = holdout(cases, 0.3, seed, clusters=alike(hashes))
     assert sorted(split.train + split.validation) == [case.id for case in cases]
     for owner in (hashes, group_of(cases)):
         assert {owner[i] for i in split.train}.isdisjoint(owner[i] for i in split.validation)
-    turned = holdout(cases[::-1], 0.3, seed, hashes=hashes)
+    turned = holdout(cases[::-1], 0.3, seed, clusters=alike(hashes))
     assert (set(turned.validation), turned.groups) == (set(split.validation), split.groups)
 
 
@@ -166,35 +174,71 @@ def test_groups_are_joined_by_way_of_others_and_that_is_said() -> None:
     chain, pair = set(ids[:5]), set(ids[7:])
     for seed in range(20):
         for k in (1, 2):
-            fold = kfold(cases, 2, k, seed, hashes=hashes)
+            fold = kfold(cases, 2, k, seed, clusters=alike(hashes))
             assert chain <= set(fold.train) or chain <= set(fold.validation)
             assert pair <= set(fold.train) or pair <= set(fold.validation)
-            assert fold.groups == "4 groups, none divided (5 groups that hold the same images were joined into 2)"
+            joined = "5 groups that show the same picture or scan were joined into 2"
+            assert fold.groups == f"4 groups, none divided ({joined})"
     apart = {i: i for i in ids}
-    assert kfold(cases, 2, 1, 3, hashes=apart) == kfold(cases, 2, 1, 3)
-    assert holdout(cases, 0.3, 3, hashes=hashes, lesion=lesions(cases, 0)).groups == fold.groups
+    assert kfold(cases, 2, 1, 3, clusters=alike(apart)) == kfold(cases, 2, 1, 3)
+    assert holdout(cases, 0.3, 3, clusters=alike(hashes), lesion=lesions(cases, 0)).groups == fold.groups
     with pytest.raises(RecipeError, match=r"there are 4 \(5 groups .* joined into 2\)"):
-        kfold(cases, 5, 1, 0, hashes=hashes)
+        kfold(cases, 5, 1, 0, clusters=alike(hashes))
     with pytest.raises(RecipeError, match=r"divide the group 's0'.*joined into 2"):
-        holdout(cases, 0.3, 0, hashes=hashes, test=ids[:2])
+        holdout(cases, 0.3, 0, clusters=alike(hashes), test=ids[:2])
 
 
 def test_a_copy_in_another_source_keeps_its_group_from_validating() -> None:
     cases = singles(6, "a") + singles(6, "b")
     hashes = {**{case.id: case.id for case in cases}, "a/001": "x", "b/004": "x"}
     for seed in range(10):
-        split = holdout(cases, 0.5, seed, hashes=hashes, validation_sources=["a"])
+        split = holdout(cases, 0.5, seed, clusters=alike(hashes), validation_sources=["a"])
         assert "a/001" in split.train
 
 
-def test_explicit_rows_stand_and_their_copies_are_counted() -> None:
+def test_explicit_rows_stand_and_what_they_divide_is_stamped() -> None:
     cases = singles(6, "a") + singles(6, "b")
-    hashes = {**{case.id: case.id for case in cases}, "a/001": "x", "b/004": "x", "a/002": "y", "a/003": "y"}
-    split = explicit(cases, {"a": "0..3"}, hashes=hashes)
+    clusters = [["a/001", "b/004"], ["a/002", "a/003"]]
+    split = explicit(cases, {"a": "0..3"}, clusters=clusters)
     assert split.validation == ("a/000", "a/001", "a/002", "a/003")
-    assert split.groups == "12 groups, none divided; 1 of 4 validation cases have the pixels of a training case"
-    assert "pixels" not in explicit(cases, {"a": "0..3"}, hashes=hashes, train_sources=["a"]).groups
-    assert "pixels" not in explicit(cases, {"a": "0..3"}).groups
+    assert split.groups.startswith("10 groups, 1 divided (4 groups that show the same picture or scan were joined")
+    assert split.leaky.startswith("leaky by source: the named rows divide 1 of 10 groups; 1 of 4 validation cases")
+    assert explicit(cases, {"a": "0..3"}, clusters=clusters, train_sources=["a"]).leaky == ""
+    assert explicit(cases, {"a": "0..3"}).leaky == ""
+
+
+def test_rows_that_divide_a_volume_are_stamped_too() -> None:
+    cases = singles(6, "medseg") + make([0] * 5 + [1] * 5, "radio")
+    split = explicit(cases, {"radio": "0..2,5..9"})
+    assert len(split.validation) == 8
+    assert split.leaky.startswith("leaky by source: the named rows divide 1 of 8 groups; 3 of 8 validation cases")
+    assert "8 groups, 1 divided" in split.groups
+    assert explicit(cases, {"radio": "0..2,5..9"}, train_sources=["medseg"]).leaky == ""
+
+
+@given(groups=members, seed=st.integers(0, 99))
+def test_folds_of_single_cases_are_a_partition_and_say_what_they_divide(groups: list[int], seed: int) -> None:
+    cases = make(groups)
+    owner = group_of(cases)
+    folds = [kfold(cases, 3, k, seed, whole=False) for k in (1, 2, 3)]
+    assert sorted(i for fold in folds for i in fold.validation) == [case.id for case in cases]
+    sizes = [len(fold.validation) for fold in folds]
+    assert max(sizes) - min(sizes) <= 1, "single cases are dealt evenly"
+    for fold in folds:
+        divided = {owner[i] for i in fold.train} & {owner[i] for i in fold.validation}
+        assert bool(fold.leaky) == bool(divided)
+        if divided:
+            assert fold.leaky.startswith(f"leaky by choice: the split divides {len(divided)} of {len(set(groups))}")
+
+
+def test_folds_of_single_cases_divide_clusters_but_not_the_test_part() -> None:
+    cases = singles(12)
+    ids = [case.id for case in cases]
+    folds = [kfold(cases, 3, k, 1, clusters=[ids[:6]], test=ids[9:], whole=False) for k in (1, 2, 3)]
+    assert sorted(i for fold in folds for i in fold.validation) == ids[:9]
+    assert all(fold.leaky.startswith("leaky by choice") for fold in folds)
+    with pytest.raises(RecipeError, match="the test cases divide the group"):
+        kfold(cases, 3, 1, 1, clusters=[ids[:6]], test=ids[5:], whole=False)
 
 
 def test_explicit_rows() -> None:
@@ -222,7 +266,6 @@ def test_explicit_rows() -> None:
         ({"medseg": "-1"}, "cannot be read"),
         ({"medseg": "9..3"}, "runs backwards"),
         ({"medseg": "0..99999999999999999"}, "cannot be read"),
-        ({"radio": "0..2"}, "divide the group 'radio0'"),
         ({"medseg": "0..29", "radio": "0..9"}, "no case is left to train on"),
     ],
 )

@@ -255,6 +255,14 @@ def test_system_000_keeps_every_fifth_improvement(tmp_path: Path, monkeypatch: p
     assert (run.manifest.kept_epoch, run.manifest.kept_value) == (12, 0.35)
 
 
+def test_the_last_epoch_is_kept_whatever_its_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = watched(None, 1, 4)
+    recipe = recipe.model_copy(update={"checkpoint": recipe.checkpoint.model_copy(update={"keep": "last"})})
+    run, written = scripted(tmp_path / "run", recipe, [0.3, 0.2, 0.9, 0.8], monkeypatch)
+    assert written == [1, 2, 3, 4]
+    assert (run.manifest.kept_epoch, run.manifest.kept_value) == (4, 0.8)
+
+
 # --- what a run folder promises ---------------------------------------------------------------------------------------
 
 

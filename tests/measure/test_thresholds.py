@@ -3,7 +3,7 @@ import pytest
 
 from groundglass.errors import DataError
 from groundglass.labels import label_set
-from groundglass.measure.thresholds import tune
+from groundglass.measure.thresholds import tune, tune_apart
 
 LESION, CT3 = label_set("lesion"), label_set("ct3")
 
@@ -79,3 +79,19 @@ def test_counts_are_pooled_over_cases_of_any_size():
 def test_no_cases_is_an_error():
     with pytest.raises(DataError, match="no validation cases"):
         tune(iter(()), LESION)
+
+
+def test_a_part_is_tuned_by_the_others_alone() -> None:
+    labels = label_set("lesion")
+    random = np.random.default_rng(3)
+
+    def case(cut: float) -> tuple[np.ndarray, np.ndarray]:
+        p = random.uniform(0, 1, (16, 16)).astype(np.float32)
+        return np.stack([1 - p, p]), (p >= cut).astype(np.uint8)
+
+    parts = [[case(0.3)], [case(0.6)], [case(0.6)]]
+    apart = tune_apart(parts, labels)
+    assert apart[0]["lesion"] == pytest.approx(0.6)
+    for i in range(3):
+        others = [found for j, part in enumerate(parts) if j != i for found in part]
+        assert apart[i] == tune(others, labels)

@@ -148,6 +148,7 @@ OTHER: dict[str, list[Any]] = {
     "encoder_depth": [4],
     "in_channels": [3],
     "metric": ["validation/accuracy"],
+    "keep": ["last"],
     "step": ["batch", "epoch"],
     "class_weights": ["balanced", None],
     # Below one pixel of a tile's histogram scikit-image clips alike, so a small image needs a large step.
@@ -404,7 +405,7 @@ def see_whole(values: Values) -> str:
     return digest(run.manifest.epochs_done, dtypes, decide(p, model.labels, model.thresholds), *state.values())
 
 
-def _any_split(recipe: Recipe, data: Any, scanned: Any, fold: Any) -> Any:
+def _any_split(recipe: Recipe, data: Any, *_: Any) -> Any:
     return workflow.splits.explicit(data.cases, {"medseg": "0..2"}, seed=recipe.seed)
 
 

@@ -68,6 +68,32 @@ def test_what_was_chosen_on_the_scored_cases_is_said(settings: list[str], what: 
     assert f"the kept {what} chosen on these very cases; expect less on new ones" in held_out.notes
     everything = choose_cases([run], dataset, found, "all")
     assert f"the kept {what} chosen on 6 of these cases; expect less on new ones" in everything.notes
+
+
+LAST = "checkpoint.keep=last"
+STOPPING = "early_stopping={metric: validation/loss, patience: 3}"
+PLATEAU = "schedule={name: plateau, patience: 2}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ([LAST], ""),
+        ([LAST, "decision={name: thresholds, values: {ground-glass: 0.5, consolidation: 0.5}}"], ""),
+        ([LAST, *TUNED], "the thresholds were chosen"),
+        ([LAST, STOPPING], "the kept epoch was chosen"),
+        ([LAST, PLATEAU], "the kept epoch was chosen"),
+    ],
+)
+def test_where_the_validation_cases_chose_nothing_nothing_is_said(
+    settings: list[str], what: str, tmp_path: Path
+) -> None:
+    dataset, found = opened(kaggle(tmp_path / "data"))
+    run = trained(found, RADIOPAEDIA, MEDSEG, recipe=recipes.load("demo", settings))
+    told = [note for part in ("held-out", "all") for note in choose_cases([run], dataset, found, part).notes]
+    chosen = [note for note in told if "chosen on" in note]
+    assert len(chosen) == (2 if what else 0)
+    assert all(note.startswith(what) for note in chosen)
     assert not any("expect less" in note for note in choose_cases([run], dataset, found, "train").notes)
 
 

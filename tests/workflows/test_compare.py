@@ -425,6 +425,29 @@ def test_spoilt_masks_are_refused(
     assert_refused(answer, fragment)
 
 
+FOLDERS: dict[str, tuple[Callable[[Path, str], object], str]] = {
+    "missing": (lambda folder, stem: (folder / f"{stem}.png").unlink(), "has no mask of "),
+    "extra": (
+        lambda folder, stem: shutil.copy(folder / f"{stem}.png", folder / "someone.png"),
+        "someone.png: is the mask of no scored",
+    ),
+    "resized": (
+        lambda folder, stem: write_png(folder / f"{stem}.png", np.zeros((32, 64), np.uint8)),
+        ".png: is 32x64, but its image ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_evaluate_refuses_folders_that_do_not_fit_the_data(name: str, tmp_path: Path, cli: Cli) -> None:
+    spoil, fragment = FOLDERS[name]
+    folder = phantoms(tmp_path / "masks")
+    spoil(folder, gg.open_dataset("phantom:4").cases[5].stem)
+    with untouched(tmp_path):
+        answer = cli("evaluate", folder, "--data", "phantom:4")
+    assert_refused(answer, fragment)
+
+
 def test_evaluate_refuses_what_masks_cannot_have(masks: Path, run: Run, drawn: Path, tmp_path: Path, cli: Cli) -> None:
     for arguments, fragment in (
         ((masks,), "has no mask of images_radiopedia.npy row 0"),

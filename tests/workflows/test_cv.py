@@ -175,6 +175,43 @@ def test_other_data_do_not_show_the_test_part_either(whole: CrossValidation, dra
         gg.evaluate([run], other, out=tmp_path / "out", part="test", bootstrap=0, figures=False)
 
 
+# Folds that leak by choice --------------------------------------------------------------------------------------------
+
+
+def test_ungrouped_folds_divide_single_slices_and_say_so(drawn: Path, tmp_path: Path, cli: Cli) -> None:
+    settings = [part for setting in (*TINY, "epochs=1", "checkpoint.keep=last") for part in ("--set", setting)]
+    out = tmp_path / "cv"
+    words = ("cv", "demo", "--data", drawn, "-o", out, "--folds", "2", "--no-figures", *settings)
+    answer = cli(*words, "--ungrouped")
+    assert answer.code == 0, answer.err
+    cases = {case.id: case for case in gg.open_dataset(drawn).cases}
+    runs = runs_of(out)
+    assert sorted(i for run in runs for i in run.split.validation) == sorted(cases)
+    for run in runs:
+        assert not set(run.split.train) & set(run.split.validation)
+        assert {cases[i].group for i in run.split.train} & {cases[i].group for i in run.split.validation}
+        assert run.split.leaky.startswith("leaky by choice: the split divides ")
+        certificate = run.certificate()
+        assert certificate is not None
+        assert (certificate.verdict, certificate.searched) == ("leaky by choice", True)
+    kept = json.loads((out / "demo" / "out-of-fold" / "summary.json").read_text())
+    assert sum("leaky by choice" in note for note in kept["notes"]) == 2
+    assert sum("leak certificate: leaky by choice" in line for line in kept["certificate"]) == 2
+    assert scored_cases(out / "demo" / "out-of-fold") == set(cases)
+    shown = cli("evaluate", runs[0].path, "--data", drawn, "-o", tmp_path / "one", "--bootstrap", 0, "--no-figures")
+    assert "leak certificate: leaky by choice" in shown.out.splitlines()
+    assert any(line.startswith("note: fold1of2: leaky by choice") for line in shown.out.splitlines())
+    # With the last epoch and argmax the held-out cases chose nothing.
+    assert "chosen on" not in shown.out
+    with untouched(out):
+        assert_refused(cli(*words), "--ungrouped True, not False")
+
+
+def test_grouped_folds_are_not_continued_without_groups(whole: CrossValidation, drawn: Path, cli: Cli) -> None:
+    with untouched(whole.folder):
+        assert_refused(cli(*command(drawn, whole.folder, "--ungrouped")), "--ungrouped False, not True")
+
+
 # Going on -------------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from groundglass.write.masks import write_npy, write_png
 
 
 def test_png_holds_values_and_shows_colours(tmp_path: Path) -> None:
-    labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    labels = np.array([[label.value for label in LABELS]], np.uint8)
     path = write_png(tmp_path / "deep" / "mask.png", labels)
     np.testing.assert_array_equal(read_mask_slice(path, 0), labels)
     with Image.open(path) as picture:

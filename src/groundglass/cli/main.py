@@ -29,6 +29,9 @@ Data = Annotated[
 ]
 Runs = Annotated[list[str], typer.Argument(help="Run folders, or one folder of masks.", metavar="RUN...")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+StartFrom = Annotated[
+    str | None, typer.Option(help="Begin with the weights of this run (cv: of the same fold).", metavar="RUN")
+]
 Tta = Annotated[Literal["none", "flips"], typer.Option(help="Test-time augmentation.")]
 Settings = Annotated[
     list[str], typer.Option("--set", help="Change a setting: a.b=value. May be repeated.", metavar="KEY=VALUE")
@@ -110,11 +113,12 @@ def train(
     device: Device = "auto",
     settings: Settings = [],  # noqa: B006
     test: Annotated[int, typer.Option(help="Put so many cases aside, in whole patients, for --part test.", min=0)] = 0,
+    start_from: StartFrom = None,
 ) -> None:
     """Train a recipe on a data set, into a run folder."""
     from groundglass.workflows.train import train as verb
 
-    verb(recipe, data, out, fold, resume, max_time, encoder_weights, download, device, settings, test)
+    verb(recipe, data, out, fold, resume, max_time, encoder_weights, download, device, settings, test, start_from)
 
 
 @app.command(epilog="Example: groundglass cv unet effnet-lite --data data/covid-segmentation --validate-on medseg")
@@ -140,6 +144,7 @@ def cv(
     figures: Annotated[bool, typer.Option(help="Draw the pictures.")] = True,
     device: Device = "auto",
     settings: Settings = [],  # noqa: B006
+    start_from: StartFrom = None,
     as_json: AsJson = False,
 ) -> None:
     """Cross-validate recipes over the same folds, and score them on cases they did not learn from."""
@@ -164,6 +169,7 @@ def cv(
         figures,
         device,
         settings,
+        start_from,
     )
     if as_json:
         _json(result.to_dict())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from groundglass.measure.protocols import COVID_CT_SEG, INF_NET
 from groundglass.measure.summary import ANY_LESION
 from groundglass.show.tables import format_value, print_table
 
@@ -24,6 +25,8 @@ _SHOWN = 3
 _PAIRS_SHOWN = 20
 # Of the averages these are shown; all are in summary.csv, with how many cases left each mean as undefined.
 _AVERAGES = ("pooled", "per image, positives", "per patient, positives", "per group, positives")
+# Of the numbers of a protocol these are shown; all are in summary.json.
+_PROTOCOL_NUMBERS = {INF_NET.name: ("meanDic", "maxDic", "MAE"), COVID_CT_SEG.name: ("DSC", "DSC sd", "NSD", "NSD sd")}
 
 
 def print_check(report: Report) -> None:
@@ -69,6 +72,8 @@ def _print_twins(report: Report, found: Mapping[str, Any] | None) -> None:
         ["groups in a split", f"{groups['apart']} without, {groups['together']} with near duplicates joined"],
     ]
     print_table(["what", "value"], rows, f"near duplicates among {found['images']} images")
+    for volumes in found["one_scan"]:
+        typer.echo(volumes)
     for link in report.links[:_PAIRS_SHOWN]:
         across = f" (across {', '.join(link.across)})" if link.across else ""
         sure = f"confidence {link.pair.confidence:.3f}"
@@ -112,6 +117,7 @@ def print_evaluation(result: Evaluation) -> None:
     ]
     print_table(["class", "positive", "negative", "with false positives", "mean false pixels"], negatives)
     _print_boundaries(result)
+    _print_protocols(result)
     for line in result.certificate:
         typer.echo(line)
     for note in result.notes:
@@ -131,6 +137,24 @@ def _print_boundaries(result: Evaluation) -> None:
     ]
     headings = ["class", f"HD95 ({found['unit']})", "surface Dice", f"area error ({found['area_unit']})", "tolerance"]
     print_table(headings, rows, "means over positive images; of the area error over all")
+
+
+def _print_protocols(result: Evaluation) -> None:
+    """Numbers of published protocols under their own names, and what is not as it was published."""
+    protocols, said = result.record.protocols, []
+    for name in dict.fromkeys(found.name for found in protocols):
+        rows = []
+        for found in (found for found in protocols if found.name == name):
+            numbers = [found.numbers.get(number) for number in _PROTOCOL_NUMBERS[name]]
+            rows.append([found.label, *numbers, found.n, found.n_dropped, found.n_partly_known])
+            said += [(name, key, text) for key, text in found.settings.items() if isinstance(text, str)]
+        what = "volumes" if name == COVID_CT_SEG.name else "images"
+        columns = ["class", *_PROTOCOL_NUMBERS[name], what, "empty", "partly known"]
+        print_table(columns, rows, f"published protocol {name}")
+    for name, key, text in dict.fromkeys(said):
+        parts = text.split("; ")
+        more = f"; and {len(parts) - _SHOWN} more (all in summary.json)" if len(parts) > _SHOWN else ""
+        typer.echo(f"{name}: {key.replace('_', ' ')}: {'; '.join(parts[:_SHOWN])}{more}")
 
 
 def print_comparison(result: Compared) -> None:

@@ -119,7 +119,7 @@ def certify(dataset: Dataset, fingerprint: str, twins: Twins | None, split: Spli
     return Certificate(
         data_fingerprint=fingerprint,
         patients=_patients(dataset),
-        groups=split.groups,
+        groups=split.groups.partition("; patients")[0],
         searched=twins is not None,
         n_images=found.n_images,
         n_compared=found.n_compared,

@@ -113,3 +113,40 @@ def grouped(dataset: Dataset, clusters: Iterable[Sequence[str]]) -> Groups:
         tuple(sorted((sum(apart[name] for name in names) for names in joined), reverse=True)),
         sum(len(names) > 1 for names in joined),
     )
+
+
+@dataclass(frozen=True)
+class OneScan:
+    """Two volumes (or patients) of several images each that are linked by `pairs` pairs. first, second: their cases."""
+
+    first: tuple[Case, ...]
+    second: tuple[Case, ...]
+    pairs: int
+
+    def __str__(self) -> str:
+        return f"{_extent(self.first)} and {_extent(self.second)} show one scan ({self.pairs} pairs)"
+
+
+# From so many pairs on, two volumes are called one scan; fewer are named one by one only.
+_ONE_SCAN_FROM = 3
+
+
+def one_scans(dataset: Dataset, found: Iterable[Link]) -> list[OneScan]:
+    """Volumes that are one scan, those with most pairs first."""
+    members: dict[str, list[Case]] = {}
+    for case in (*dataset.cases, *dataset.test):
+        members.setdefault(case.group, []).append(case)
+    counts = Counter((link.first.group, link.second.group) for link in found if link.first.group != link.second.group)
+    return [
+        OneScan(tuple(members[first]), tuple(members[second]), n)
+        for (first, second), n in counts.most_common()
+        if n >= _ONE_SCAN_FROM and min(len(members[first]), len(members[second])) > 1
+    ]
+
+
+def _extent(cases: Sequence[Case]) -> str:
+    """Where a volume lies: `stack.npy rows 3..40`, or its first file and the number of its images."""
+    rows = [case.row for case in cases if case.row is not None]
+    if len({case.file for case in cases}) == 1 and len(rows) == len(cases):
+        return f"{cases[0].file} rows {min(rows)}..{max(rows)}"
+    return f"{cases[0].place} and its {len(cases) - 1} others"

@@ -24,7 +24,7 @@ Vectors = NDArray[np.float32]
 
 # How many nearest images are looked at closely, and how many nearest to the mirror image; and how many that follow in
 # the order of their source, where the slices of a scan often lie together.
-NEIGHBOURS, MIRRORED, FOLLOWING = 8, 3, 2
+NEIGHBOURS, MIRRORED, FOLLOWING = 10, 4, 2
 # The sum of matched features and 25 times the correlation ("alikeness") of two images of different people: one pair in
 # a thousand reaches 22.1, and each 3.0 more are ten times rarer. Measured by `python -m benchmarks.twins`.
 _WEIGHT, _RARE, _DECADE = 25.0, 22.1, 3.0
@@ -33,6 +33,8 @@ EXPECTED = 0.05
 # From here on two images are called one picture and not two slices of one scan.
 _PICTURE_CORRELATION = 0.87
 _WORDS, _DIMENSIONS, _SAMPLE = 16, 256, 20_000
+# Directions in which the vectors are compared, all made to vary alike: what all chests share says nothing.
+_WHITENED = 64
 _CELLS_FROM, _PROBED = 4096, 12
 
 
@@ -170,7 +172,9 @@ def _looks(cases: Sequence[Case], seen: Sequence[Likeness]) -> Iterator[tuple[in
     """For each image, whom to compare it with: (other, as its mirror image, because it follows), other > image."""
     groups = np.unique([case.group for case in cases], return_inverse=True)[1]
     words = _vocabulary(seen)
-    vectors, turned = (np.stack([_vector(x, words) for x in found]) for found in (seen, map(mirrored, seen)))
+    plain, turned = (np.stack([_vector(x, words) for x in found]) for found in (seen, map(mirrored, seen)))
+    whiten = _whitening(plain)
+    vectors, turned = whiten(plain), whiten(turned)
     looks: list[dict[tuple[int, bool], bool]] = [{} for _ in seen]
     for query, count, mirror in ((vectors, NEIGHBOURS, False), (turned, MIRRORED, True)):
         for i, nearest in enumerate(_nearest(vectors, query, groups, count).tolist()):
@@ -208,6 +212,22 @@ def _vector(seen: Likeness, words: Vectors) -> Vectors:
             sums[word] = residual / max(float(np.linalg.norm(residual)), 1e-6)
     vector = sums.ravel() @ _projection(sums.size)
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-6), np.float32)
+
+
+def _whitening(vectors: Vectors) -> Callable[[Vectors], Vectors]:
+    """Principal directions with equal variance (Jegou and Chum 2012), from at most `_SAMPLE` of the vectors [N, D]."""
+    sample = vectors[np.sort(np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE])]
+    mean = sample.mean(axis=0)
+    values, directions = np.linalg.eigh(np.cov((sample - mean).T, bias=True))
+    # Of a few images only a few directions are known.
+    count = max(2, min(_WHITENED, len(sample) // 4))
+    scale = directions[:, -count:] / np.sqrt(np.maximum(values[-count:], 1e-6 * max(float(values[-1]), 1e-12)))
+
+    def whiten(some: Vectors) -> Vectors:
+        turned = (some - mean) @ scale
+        return np.asarray(turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-6), np.float32)
+
+    return whiten
 
 
 def _projection(size: int) -> Vectors:

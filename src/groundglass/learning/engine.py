@@ -17,7 +17,7 @@ from groundglass.learning.device import autocast, choose_device, choose_precisio
 from groundglass.model.predict import Model
 from groundglass.model.prepare import Preparation
 from groundglass.networks.building import build, in_channels
-from groundglass.recipes.settings import Thresholds
+from groundglass.recipes.settings import Recipe, Thresholds
 from groundglass.run import FORMAT_VERSION, Run
 
 
@@ -61,6 +61,23 @@ def untuned_model_of(run: Run, device: str = "auto") -> Model:
     precision = "fp32" if on_cpu_from_fp16 else choose_precision(run.recipe, device)
     engine = TorchEngine(network, in_channels(run.recipe), device, precision)
     return Model(engine, preparation_of(run), label_set(run.recipe.labels))
+
+
+def network_from(start: Run, recipe: Recipe) -> tuple[nn.Module, str]:
+    """The recipe's network with the kept weights of a run, and a line on their origin.
+
+    Raises `RunError` when they are missing or damaged, or the run's network or classes are others.
+    """
+    network = build(recipe)
+    if start.recipe.labels != recipe.labels:
+        raise RunError(f"{start.path}: learned label set '{start.recipe.labels}', not '{recipe.labels}'")
+    kept = read_kept(start)
+    try:
+        network.load_state_dict(kept["weights"])
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:120]
+        raise RunError(f"{start.path}: its weights do not fit this recipe's network ({first})") from None
+    return network, f"run {start.path.name}, epoch {kept['epoch']}, all {len(kept['weights'])} tensors taken"
 
 
 def read_kept(run: Run) -> dict[str, Any]:

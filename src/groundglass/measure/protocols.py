@@ -178,22 +178,28 @@ class VolumeScore(NamedTuple):
     nsd: float
 
 
-def covid_ct_seg_case(truth: Mask, prediction: Mask, spacing_mm: Sequence[float], tolerance_mm: float) -> VolumeScore:
-    """Scores of a whole volume, masks [D, H, W] bool with (slice, row, column) spacing in mm.
+def covid_ct_seg_case(
+    truth: Mask, prediction: Mask, spacing_mm: Sequence[float] | None, tolerance_mm: float
+) -> VolumeScore:
+    """Scores of a whole volume, masks [D, H, W] bool with (slice, row, column) spacing in mm. None: not known, so there
+    is no surface Dice (NaN).
 
     The surface Dice counts area, as the authors' code does (`boundary.surface_dice_by_area`). Both masks empty: NaN;
     one of them: 0. Raises `DataError` when shapes differ, for masks that are no volumes, or a spacing without meaning.
     """
-    check_masks(truth, prediction, spacing_mm, tolerance_mm)
+    check_masks(truth, prediction, (1.0,) * truth.ndim if spacing_mm is None else spacing_mm, tolerance_mm)
     total = int(truth.sum()) + int(prediction.sum())
     dsc = 2 * int((truth & prediction).sum()) / total if total else np.nan
+    if spacing_mm is None:
+        return VolumeScore(dsc, np.nan)
     return VolumeScore(dsc, surface_dice_by_area(truth, prediction, spacing_mm, tolerance_mm))
 
 
 def covid_ct_seg(cases: Sequence[VolumeScore], tolerance_mm: float) -> ProtocolResult:
-    """Mean and sample standard deviation over volumes, one voice each. Undefined ones are left out and counted."""
+    """Mean and sample standard deviation over volumes, one voice each. Those that are empty in reference and prediction
+    are left out and counted. NSD is NaN where any other lacks it: both means are of the same volumes."""
     scores = np.asarray(cases, np.float64).reshape(-1, 2)
-    defined = scores[np.isfinite(scores).all(axis=1)]
+    defined = scores[np.isfinite(scores[:, 0])]
     mean = defined.mean(axis=0) if len(defined) else np.full(2, np.nan)
     sd = defined.std(axis=0, ddof=1) if len(defined) > 1 else np.full(2, np.nan)
     numbers = {"DSC": mean[0], "DSC sd": sd[0], "NSD": mean[1], "NSD sd": sd[1]}

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from groundglass.files import finite, write_text
 from groundglass.labels import BY_NAME, LABEL_SETS, LabelSet
 from groundglass.measure.counts import CaseCounts, Counts, class_counts, membership
 from groundglass.measure.metrics import METRICS
+from groundglass.measure.protocols import INF_NET, ProtocolResult
 from groundglass.measure.summary import ANY_LESION
 
 Array = NDArray[np.float64]
@@ -72,8 +74,9 @@ class MeasuredCase(_Stored):
 
 
 class ProtocolNumbers(_Stored):
-    """What a published protocol says of one class; see `protocols.ProtocolResult`. n_partly_known: cases left out
-    since only a part of their reference is known."""
+    """What a published protocol says of one class; see `protocols.ProtocolResult`. n, n_dropped: of images, or of
+    volumes where the protocol scores whole ones; n_partly_known: as many left out since only a part of their reference
+    is known."""
 
     name: str
     source: str
@@ -173,8 +176,9 @@ class Record(_Stored):
         values = np.array([np.nan if value is None else value for value in found], np.float64)
         return np.where(counts.positive, values, np.nan)
 
-    def protocol(self, label: str) -> ProtocolNumbers | None:
-        return next((found for found in self.protocols if found.label == label), None)
+    def protocol(self, label: str, name: str = INF_NET.name) -> ProtocolNumbers | None:
+        """What the protocol called `name` says of a class; None where it was not asked."""
+        return next((found for found in self.protocols if (found.label, found.name) == (label, name)), None)
 
 
 @dataclass(frozen=True)
@@ -251,6 +255,22 @@ def measured_case(counts: CaseCounts, cluster: int, extents: Mapping[str, Extent
     confusion = tuple(tuple(int(n) for n in row) for row in counts.confusion)
     return MeasuredCase(
         case=counts.case, source=counts.source, cluster=cluster, confusion=confusion, extents=dict(extents)
+    )
+
+
+def protocol_numbers(
+    result: ProtocolResult, label: str, n_partly_known: int, settings: Mapping[str, str | float | bool] | None = None
+) -> ProtocolNumbers:
+    """The stored form of what a protocol says of a class. settings: more of them than the protocol's own."""
+    return ProtocolNumbers(
+        name=result.name,
+        source=result.source,
+        label=label,
+        numbers={name: None if isnan(value) else value for name, value in result.numbers.items()},
+        n=result.n,
+        n_dropped=result.n_dropped,
+        n_partly_known=n_partly_known,
+        settings={**result.settings, **(settings or {})},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,32 @@ def tune(
     `groundglass.model.decide` will give it to one of them. Equal scores go to the threshold nearest 0.5, then to the
     lower one. A class that no reference holds keeps 0.5. Raises `DataError` without cases.
     """
+    return tune_apart([cases], labels, grid, [[0]])[0]
+
+
+def tune_apart(
+    parts: Sequence[Iterable[tuple[NDArray[np.float32], NDArray[np.uint8]]]],
+    labels: LabelSet,
+    grid: NDArray[np.float64] = _GRID,
+    chosen: Sequence[Sequence[int]] | None = None,
+) -> list[dict[str, float]]:
+    """Thresholds, as `tune` finds them, for each of several parts from the cases of all *other* parts: what a part is
+    scored with has then not seen its answers. Every case is read once. chosen: from which parts instead."""
     candidates = np.unique(np.round(grid, 6))
+    histograms = np.stack([_histogram(cases, labels, candidates) for cases in parts])
+    sources = chosen or [[j for j in range(len(parts)) if j != i] for i in range(len(parts))]
+    return [
+        {name: _best(histograms[which].sum(axis=0)[row], candidates) for row, name in enumerate(labels.lesions)}
+        for which in map(list, sources)
+    ]
+
+
+def _histogram(
+    cases: Iterable[tuple[NDArray[np.float32], NDArray[np.uint8]]], labels: LabelSet, candidates: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """[c, t, n]: pixels whose reference is (t = 1) or is not (t = 0) class c and that pass n candidates."""
     # Compared in float32, as the decision does, so that a probability on the threshold falls on the same side.
     edges = candidates.astype(np.float32)
-    # histogram[c, t, n]: pixels whose reference is (t = 1) or is not (t = 0) class c and that pass n candidates.
     histogram = np.zeros((len(labels.lesions), 2, len(edges) + 1), np.int64)
     n_cases = 0
     for probabilities, truth in cases:
@@ -43,7 +65,7 @@ def tune(
                 histogram[row, member] += np.bincount(passed[codes[truth].ravel()], minlength=len(edges) + 1)
     if not n_cases:
         raise DataError("there are no validation cases to tune thresholds on; keep some cases for validation")
-    return {name: _best(histogram[row], candidates) for row, name in enumerate(labels.lesions)}
+    return histogram
 
 
 def _best(histogram: NDArray[np.int64], candidates: NDArray[np.float64]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from groundglass.case import Case
 from groundglass.data.dataset import Dataset
-from groundglass.data.links import ACROSS, Link, links, tally
+from groundglass.data.links import ACROSS, Link, links, one_scans, tally
 from groundglass.data.twins import Twins
 from groundglass.show.naming import Names
 from groundglass.show.page import Card, Section, Table
@@ -39,6 +39,8 @@ def near_duplicates(dataset: Dataset, twins: Twins | None, sets: Mapping[str, st
     kinds = [[kind, n, *(_crossing(found, kind, name) for name in ACROSS)] for kind, n in counts["kinds"].items()]
     rows = [*kinds, ["all", counts["pairs"], *counts["across"].values()]]
     table = Table(["kind", "pairs", *(f"across {name}" for name in ACROSS)], rows, "Pairs, and what lies between them.")
+    for volumes in one_scans(dataset, found):
+        text += f"\n\n{names.text(str(volumes))}."
     cards = _cards(dataset, twins, found, names)
     more = counts["clusters"] - len(cards)
     text += f"\n\nShown are {len(cards)} clusters, those across the gravest border first"

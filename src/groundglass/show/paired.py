@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from groundglass.measure.protocols import COVID_CT_SEG, INF_NET
 from groundglass.measure.record import MEASURES, Record
 from groundglass.measure.summary import ANY_LESION
 from groundglass.measure.table import Cell, Column, Comparison
@@ -21,6 +22,8 @@ from groundglass.show.sheet import QUIET, figure, write_title
 # Dots joined over more runs than these cannot be followed by eye.
 SHOWN = 4
 _OVERLAP = ("dice", "precision", "recall", "iou")
+# Of a published protocol one number is shown: its column, the protocol, the number.
+_PROTOCOLS = (("Inf-Net mean Dice", INF_NET.name, "meanDic"), ("volume DSC", COVID_CT_SEG.name, "DSC"))
 _MARKED = "shown to be better than every other run (paired test by clusters, p corrected for all pairs below 0.05)"
 
 
@@ -96,16 +99,14 @@ def _overlap(comparison: Comparison, label: str) -> Block:
 def _outline(comparison: Comparison, label: str) -> Block:
     columns = _columns(comparison, label, [name for name in MEASURES if name not in _OVERLAP])
     headings = [heading(c, comparison) for c in columns]
-    protocols = [record.protocol(label) for record in comparison.records]
-    known = any(found is not None for found in protocols)
-    rows = []
-    for i, found in enumerate(protocols):
-        entries = [_entry(comparison.cells[c.name][i]) for c in columns]
-        if known:
-            entries.append(Entry(_number(found.numbers.get("meanDic") if found else None)))
-        rows.append(tuple(entries))
-    headings += ["Inf-Net mean Dice"] if known else []
-    return Block(f"{display_name(label)}: outline and size", tuple(headings), tuple(rows))
+    rows = [[_entry(comparison.cells[c.name][i]) for c in columns] for i in range(len(comparison.names))]
+    for title, name, number in _PROTOCOLS:
+        protocols = [record.protocol(label, name) for record in comparison.records]
+        if any(protocols):
+            headings.append(title)
+            for row, found in zip(rows, protocols, strict=True):
+                row.append(Entry(_number(found.numbers.get(number) if found else None)))
+    return Block(f"{display_name(label)}: outline and size", tuple(headings), tuple(map(tuple, rows)))
 
 
 def _cost(records: Sequence[Record]) -> Block:

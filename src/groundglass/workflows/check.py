@@ -17,7 +17,7 @@ from groundglass.case import Case, Decoded
 from groundglass.data.album import Album
 from groundglass.data.dataset import Dataset, Defect, Locations
 from groundglass.data.defects import Scan, scan
-from groundglass.data.links import COLUMNS, Link, grouped, links, tally
+from groundglass.data.links import COLUMNS, Link, grouped, links, one_scans, tally
 from groundglass.data.opening import open_dataset
 from groundglass.data.survey import Survey
 from groundglass.errors import DataError
@@ -90,6 +90,7 @@ class Report:
         return {
             **tally(self.links, twins),
             "groups": {"apart": len(groups.apart), "together": len(groups.together), "joined": groups.joined},
+            "one_scan": [str(found) for found in one_scans(self.dataset, self.links)],
             "found": [link.to_dict() for link in self.links],
             "members": [list(cluster) for cluster in twins.clusters],
         }

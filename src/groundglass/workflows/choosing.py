@@ -100,7 +100,11 @@ def _missing_folds(runs: Sequence[Run]) -> list[str]:
 
 def _own_cases(runs: Sequence[Run], dataset: Dataset, scan: Scan, part: Part) -> tuple[list[Asked], list[str]]:
     """Cases of the data that the runs were trained on."""
-    trained = [set(run.split.train) for run in runs]
+    earlier = [set(run.manifest.earlier_hashes) for run in runs]
+    trained = [
+        {*run.split.train, *(i for i, digest in scan.hashes.items() if digest in before)}
+        for run, before in zip(runs, earlier, strict=True)
+    ]
     validated = [set(run.split.validation) for run in runs]
     aside = [set(run.split.test) for run in runs]
     copied = [{scan.hashes[i] for i in ids if i in scan.hashes} for ids in trained]
@@ -127,9 +131,10 @@ def _own_cases(runs: Sequence[Run], dataset: Dataset, scan: Scan, part: Part) ->
         notes.append(f"{put_aside} of {len(cases)} cases are the test part, put aside for the end")
     if inside:
         notes.append(f"{inside} of {len(cases)} cases were trained on: this is not a held-out score")
-    if chosen_on and _tuned(runs):
+    tuned = _tuned(runs, apart=part == "held-out" and len(runs) > 1)
+    if chosen_on and tuned:
         these = "these very cases" if chosen_on == len(cases) else f"{chosen_on} of these cases"
-        notes.append(f"{_tuned(runs)} chosen on {these}; expect less on new ones")
+        notes.append(f"{tuned} chosen on {these}; expect less on new ones")
     if copies:
         notes.append(
             f"{copies} of {len(cases)} cases were not trained on but have the very pixels of a training case: the "
@@ -144,7 +149,7 @@ def _other_cases(runs: Sequence[Run], dataset: Dataset, scan: Scan, part: Part) 
     """Cases of other data. A patient or volume with an exact copy of a training case is known to the run as a whole."""
     if part in ("train", "test"):
         raise RunError(f"--part {part}: {runs[0].path} was trained on other data; choose --part held-out or all")
-    trained = {run.manifest.case_hashes.get(i) for run in runs for i in run.split.train}
+    trained = {digest for run in runs for digest in run.trained_hashes()}
     validated = {run.manifest.case_hashes.get(i) for run in runs for i in run.split.validation} - trained
     aside = {run.manifest.case_hashes.get(i) for run in runs for i in run.split.test} - trained
     seen = {case.id: case.group for case in (*dataset.cases, *dataset.test) if scan.hashes[case.id] in trained}
@@ -168,10 +173,21 @@ def _other_cases(runs: Sequence[Run], dataset: Dataset, scan: Scan, part: Part) 
     return [(case, list(range(len(runs)))) for case in kept], notes
 
 
-def _tuned(runs: Sequence[Run]) -> str:
-    """What the validation cases chose, as the beginning of a sentence; empty where they chose nothing."""
+def tuned_apart(runs: Sequence[Run], part: str) -> bool:
+    """Whether `part` of these runs is scored with thresholds that its own cases did not choose: out of fold."""
+    return part == "out-of-fold" and len(runs) > 1 and _tunes(runs)
+
+
+def _tunes(runs: Sequence[Run]) -> bool:
+    decision = runs[0].recipe.decision
+    return isinstance(decision, Thresholds) and decision.values == "tuned"
+
+
+def _tuned(runs: Sequence[Run], apart: bool = False) -> str:
+    """What the validation cases chose, as the beginning of a sentence; empty where they chose nothing. apart: the
+    thresholds come from elsewhere."""
     recipe = runs[0].recipe
-    thresholds = isinstance(recipe.decision, Thresholds) and recipe.decision.values == "tuned"
+    thresholds = _tunes(runs) and not apart
     epoch = (
         recipe.checkpoint.keep == "best" or recipe.early_stopping is not None or isinstance(recipe.schedule, Plateau)
     )

@@ -11,6 +11,7 @@ from groundglass.data.dataset import Dataset, Locations
 from groundglass.data.defects import Scan
 from groundglass.errors import RecipeError, RunError
 from groundglass.files import WriteError, staged, write_csv, write_json, write_text
+from groundglass.measure.protocols import COVID_CT_SEG
 from groundglass.measure.record import FILE, Record, merged, read_record
 from groundglass.measure.table import Comparison, compare_records
 from groundglass.run import Run
@@ -250,6 +251,11 @@ def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
                 numbers = {"mean_dice": found.numbers.get("meanDic"), "max_dice": found.numbers.get("maxDic")}
                 row |= {f"{slug}_inf_net_{key}": value for key, value in numbers.items()}
                 row |= {f"{slug}_inf_net_n": found.n, f"{slug}_inf_net_dropped": found.n_dropped}
+            if any(other.protocol(label, COVID_CT_SEG.name) for other in comparison.records):
+                volumes = record.protocol(label, COVID_CT_SEG.name)
+                row[f"{slug}_volume_dsc"] = volumes.numbers.get("DSC") if volumes else None
+                row[f"{slug}_volume_nsd"] = volumes.numbers.get("NSD") if volumes else None
+                row[f"{slug}_volume_n"] = volumes.n if volumes else None
             row[f"{slug}_tolerance"] = record.conventions.tolerances[label]
         row |= {"distance_unit": record.conventions.unit, "area_unit": record.conventions.area_unit}
         rows.append(row | record.cost.model_dump())

@@ -32,6 +32,7 @@ from groundglass.workflows.extras import need_train
 from groundglass.workflows.folds import train_folds
 from groundglass.workflows.opening import check_classes, open_clean
 from groundglass.workflows.pooling import RecipeResult, collect, fold_folder
+from groundglass.workflows.starting import start_run
 from groundglass.workflows.train import (
     Order,
     begun_run,
@@ -99,6 +100,7 @@ def cv(
     figures: bool = True,
     device: str = "auto",
     settings: Sequence[str] = (),
+    start_from: str | Path | None = None,
 ) -> CrossValidation:
     """Train every recipe on every fold into `out`, and score what is finished. The same call goes on where one stopped:
     finished folds are kept, an interrupted one is resumed, and only what is missing is scored.
@@ -109,7 +111,8 @@ def cv(
     duplicate joined them: this leaks, is stamped so, and measures what honest folds cost. validate_on: sources that
     may validate, by default the recipes' own, which must agree. jobs: trainings at a time, each in its own process.
     max_time: for each fold, see `train`. save_probabilities: also of every prediction, float16. Other arguments as in
-    `train` and `evaluate`.
+    `train` and `evaluate`. start_from: begin each fold with the weights of the same fold in this recipe's folder of a
+    cross-validation, or all with those of one run; neither may have seen what a fold holds out.
     Raises `RecipeError`, `DataError`, `RunError` or `WeightsError`; where folds fail, only after all others are done
     and scored. KeyboardInterrupt leaves all resumable.
     """
@@ -143,7 +146,10 @@ def cv(
             split = make_split(recipe, dataset, scan, f"{k}/{folds}", test, seed, sources, whole=not ungrouped)
             path = fold_folder(folder, recipe.name, k, folds)
             begun = _begun(path, recipe, split, scan, dataset)
-            orders.append(Order(recipe, split, path, begun, seconds, encoder_weights, download, device))
+            start = None
+            if start_from is not None and (begun is None or not begun.last.is_file()):
+                start = start_run(start_from, f"{k}/{folds}", split, dataset, scan)
+            orders.append(Order(recipe, split, path, begun, seconds, encoder_weights, download, device, start))
     plan = Plan(
         groundglass=metadata.version("groundglass"),
         data_format=dataset.format,
@@ -157,7 +163,7 @@ def cv(
     wanted = [o for o in orders if fold is None or o.split.fold == f"{fold}/{folds}"]
     left = [o for o in wanted if o.begun is None or o.begun.manifest.state != "finished"]
     # Everything that can be refused is refused before anything is written.
-    for recipe in {o.recipe.name: o.recipe for o in left if o.begun is None}.values():
+    for recipe in {o.recipe.name: o.recipe for o in left if o.begun is None and o.start is None}.values():
         build_for_training(recipe, encoder_weights, download)
     write_json(folder / "cv.json", plan.model_dump(mode="json"))
     _introduce(plan, wanted, left)

@@ -20,11 +20,12 @@ from groundglass.files import write_csv, write_json
 from groundglass.measure.record import Record, write_record
 from groundglass.measure.summary import CASE_COLUMNS, ROW_COLUMNS, Summary, summarise
 from groundglass.measure.table import columns_of, estimates
+from groundglass.measure.thresholds import tune_apart
 from groundglass.model.decide import decide
 from groundglass.model.predict import Model, Tta, check_tta, mean_thresholds, probabilities
 from groundglass.run import Run
 from groundglass.workflows.certificate import leak_notes, told
-from groundglass.workflows.choosing import Asked, Chosen, Part, check_folds, choose_cases
+from groundglass.workflows.choosing import Asked, Chosen, Part, check_folds, choose_cases, tuned_apart
 from groundglass.workflows.extras import need_train
 from groundglass.workflows.masks import Masks, choose_labels, is_mask_folder, open_masks
 from groundglass.workflows.measuring import Answer, joined_groups, measure
@@ -144,7 +145,7 @@ def score(
     its decided channels [H, W] uint8.
     """
     chosen = choose_cases(opened, dataset, scan, part)
-    models = _models(opened, device)
+    models = _models(opened, chosen, dataset, tta, device)
     result = _measured(opened, models, chosen, dataset, scan, out, tta, device, bootstrap, notes, keep)
     write_tables(result)
     if not figures:
@@ -161,7 +162,8 @@ def measure_runs(
 ) -> Evaluation:
     """What `score` would find of the held-out cases, without writing anything; see `write_tables`."""
     chosen = choose_cases(opened, dataset, scan, "held-out")
-    return _measured(opened, _models(opened, device), chosen, dataset, scan, None, "none", device, bootstrap, (), None)
+    models = _models(opened, chosen, dataset, "none", device)
+    return _measured(opened, models, chosen, dataset, scan, None, "none", device, bootstrap, (), None)
 
 
 def measure_masks(
@@ -177,7 +179,7 @@ def measure_masks(
     chosen = choose_labels(masks, dataset, labels)
     answers = (Answer(case, masks.channels(case, chosen)) for case in cases)
     groups = joined_groups(dataset, clusters_of([], dataset, scan))
-    found = measure(answers, cases, chosen, groups, "Measuring masks")
+    found = measure(answers, cases, dataset, chosen, groups, "Measuring masks")
     summary = summarise(found.counts, chosen, 0, bootstrap)
     notes = (_UNKNOWN_TRAINING, _HARD, f"scored in label set '{chosen.name}'")
     record = record_of_masks(masks, chosen, scan, MASKS, notes, found)
@@ -221,10 +223,11 @@ def _evaluate_masks(
     return result
 
 
-def _models(runs: Sequence[Run], device: str) -> list[Model]:
+def _models(runs: Sequence[Run], chosen: Chosen, dataset: Dataset, tta: Tta, device: str) -> list[Model]:
     from groundglass.learning.engine import model_of
 
-    return [model_of(run, device) for run in runs]
+    models = [model_of(run, device) for run in runs]
+    return _cross_fitted(runs, models, dataset, tta) if tuned_apart(runs, chosen.part) else models
 
 
 def _measured(
@@ -241,9 +244,11 @@ def _measured(
     keep: Keep | None,
 ) -> Evaluation:
     first, labels = opened[0], models[0].labels
+    if tuned_apart(opened, chosen.part):
+        notes = (*notes, "each fold's thresholds were tuned on the held-out cases of the other folds")
     groups = joined_groups(dataset, clusters_of(opened, dataset, scan))
     cases = [case for case, _ in chosen.cases]
-    found = measure(_answers(models, chosen.cases, tta, keep), cases, labels, groups, "Predicting")
+    found = measure(_answers(models, chosen.cases, tta, keep), cases, dataset, labels, groups, "Predicting")
     summary = summarise(found.counts, labels, first.recipe.seed, bootstrap)
     said = replace(chosen, notes=[*leak_notes(opened, scan), *chosen.notes, *notes])
     about = {
@@ -252,12 +257,25 @@ def _measured(
         "data_fingerprints": sorted({run.manifest.data_fingerprint for run in opened}),
         "scored_fingerprint": scan.fingerprint,
         "tta": tta,
-        "thresholds": [run.manifest.thresholds for run in opened],
+        "thresholds": [model.thresholds for model in models],
     }
     folder = Path(out) if out is not None else first.path / "evaluation" / chosen.folder
     record = record_of_runs(opened, models, said, scan, tta, device, found)
     certificate = tuple(told(opened, scan))
     return Evaluation(folder, chosen.part, summary, (*said.notes, *summary.notes), about, record, certificate)
+
+
+def _cross_fitted(runs: Sequence[Run], models: Sequence[Model], dataset: Dataset, tta: Tta) -> list[Model]:
+    """The models of folds, each with thresholds from the held-out cases of the others, answered by their own folds."""
+    cases = {case.id: case for case in dataset.cases}
+
+    def held_out(run: Run, model: Model) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+        for case in (cases[case_id] for case_id in run.split.validation):
+            yield probabilities([model], case.image(), case.unit, tta), model.labels.encode(case.labels())
+
+    parts = [held_out(run, model) for run, model in zip(runs, models, strict=True)]
+    found = tune_apart(parts, models[0].labels)
+    return [replace(model, thresholds=thresholds) for model, thresholds in zip(models, found, strict=True)]
 
 
 def _answers(models: Sequence[Model], cases: Sequence[Asked], tta: Tta, keep: Keep | None) -> Iterator[Answer]:

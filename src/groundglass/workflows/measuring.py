@@ -27,9 +27,11 @@ from groundglass.measure.record import (
     measured_case,
     measured_labels,
     number_clusters,
+    protocol_numbers,
 )
 from groundglass.measure.summary import ANY_LESION
 from groundglass.show.progress import progress
+from groundglass.workflows.volumes import VolumeScores
 
 # Tolerance of the surface Dice where nobody says how large a pixel is.
 TOLERANCE_PX = 2.0
@@ -58,11 +60,20 @@ class Measurement:
 
 
 def measure(
-    answers: Iterable[Answer], cases: Sequence[Case], labels: LabelSet, groups: Mapping[str, str], title: str
+    answers: Iterable[Answer],
+    cases: Sequence[Case],
+    dataset: Dataset,
+    labels: LabelSet,
+    groups: Mapping[str, str],
+    title: str,
 ) -> Measurement:
-    """Measure the answers to `cases`, one at a time. groups: the cluster of each case, by id."""
+    """Measure the answers to `cases` of a data set, one at a time. groups: the cluster of each case, by id.
+
+    Of the answers only label maps of volumes that are not complete yet are kept.
+    """
     conventions = conventions_of(cases, labels)
     gauges = [_Gauge(label, labels, conventions) for label in measured_labels(labels)]
+    volumes = VolumeScores(cases, dataset, labels)
     counts: list[CaseCounts] = []
     extents: list[dict[str, Extent]] = []
     seconds: list[float] = []
@@ -73,6 +84,7 @@ def measure(
             counts.append(replace(counted, group=groups[answer.case.id]))
             found = {gauge.label: gauge.add(answer, codes) for gauge in gauges}
             extents.append({label: extent for label, extent in found.items() if extent is not None})
+            volumes.add(answer.case, codes, answer.prediction)
             seconds += [] if answer.seconds is None else [answer.seconds]
             bar(done)
     numbers = number_clusters([case.group for case in counts])
@@ -80,7 +92,7 @@ def measure(
         tuple(counts),
         tuple(measured_case(*parts) for parts in zip(counts, numbers, extents, strict=True)),
         conventions,
-        tuple(result for gauge in gauges if (result := gauge.protocol()) is not None),
+        (*(result for gauge in gauges if (result := gauge.protocol()) is not None), *volumes.results()),
         median(seconds) if seconds else None,
     )
 
@@ -118,17 +130,7 @@ class _Gauge:
     def protocol(self) -> ProtocolNumbers | None:
         if self.inf_net is None:
             return None
-        result = self.inf_net.result()
-        return ProtocolNumbers(
-            name=result.name,
-            source=result.source,
-            label=self.label,
-            numbers={name: None if isnan(value) else value for name, value in result.numbers.items()},
-            n=result.n,
-            n_dropped=result.n_dropped,
-            n_partly_known=self.n_partly_known,
-            settings=dict(result.settings),
-        )
+        return protocol_numbers(self.inf_net.result(), self.label, self.n_partly_known)
 
 
 def conventions_of(cases: Sequence[Case], labels: LabelSet) -> Conventions:

@@ -25,6 +25,7 @@ from groundglass.show.progress import duration, progress, say
 from groundglass.workflows.certificate import write_certificate
 from groundglass.workflows.extras import need_train
 from groundglass.workflows.opening import open_clean
+from groundglass.workflows.starting import start_run
 
 Row = dict[str, float]
 
@@ -41,6 +42,7 @@ def train(
     device: str = "auto",
     settings: Sequence[str] = (),
     test: int = 0,
+    start_from: str | Path | None = None,
 ) -> Run:
     """Train `recipe` (a shipped name, a YAML file or a `Recipe`) on a data set; returns the run.
 
@@ -48,7 +50,8 @@ def train(
     split. test: so many cases or a few more, in whole groups, are put aside: they neither train nor validate, and
     `evaluate --part test` scores them. resume: go on where the run in `out` stopped. max_time: minutes (20), or with a
     unit (90s, 20m, 3h); the run can be resumed. encoder_weights: file of ImageNet weights; download: allow the library
-    to fetch them. device: auto, cpu or cuda. settings: changes to the recipe such as `epochs=5`.
+    to fetch them. device: auto, cpu or cuda. settings: changes to the recipe such as `epochs=5`. start_from: begin with
+    the weights of this run, which must not have trained on what is held out here.
     Raises `DataError`, `RecipeError`, `RunError` or `WeightsError`; KeyboardInterrupt leaves a resumable run.
     """
     need_train()
@@ -76,7 +79,12 @@ def train(
         split = begun.split
     if not allocator_is_tuned() and device == "cpu":
         say("Advice: training on a CPU is faster with glibc's allocator tuned; the command line does it by itself.")
-    order = Order(chosen, split, folder, begun, seconds, encoder_weights, download, device)
+    start = None
+    if start_from is not None and (begun is None or not begun.last.is_file()):
+        if encoder_weights is not None:
+            raise RecipeError("--start-from brings all weights; leave out --encoder-weights")
+        start = start_run(start_from, fold, split, dataset, scan)
+    order = Order(chosen, split, folder, begun, seconds, encoder_weights, download, device, start)
     try:
         run = train_split(order, dataset, scan)
     except KeyboardInterrupt:
@@ -92,7 +100,8 @@ def train(
 class Order:
     """One training that is to be done: what is left of a verb's options when the data are open.
 
-    begun: the run in `folder` to go on with; seconds: stop, resumable, after so much training; device: cpu or cuda.
+    begun: the run in `folder` to go on with; seconds: stop, resumable, after so much training; device: cpu or cuda;
+    start: the run whose weights to begin with.
     """
 
     recipe: Recipe
@@ -103,6 +112,7 @@ class Order:
     encoder_weights: str | Path | None = None
     download: bool = False
     device: str = "cpu"
+    start: Run | None = None
 
 
 def train_split(
@@ -121,6 +131,7 @@ def train_split(
     """
     from groundglass.learning import training
     from groundglass.learning.device import choose_precision
+    from groundglass.learning.engine import network_from
     from groundglass.networks.building import build, build_for_training
 
     recipe, split, begun = order.recipe, order.split, order.begun
@@ -134,7 +145,12 @@ def train_split(
         run, network = begun, build(recipe)
         sweep(order.folder)
     else:
-        network, origin = build_for_training(recipe, order.encoder_weights, order.download)
+        if begun is not None and begun.manifest.earlier_hashes and order.start is None:
+            raise RunError(f"{order.folder}: was stopped in its first epoch; give --start-from again to begin anew")
+        if order.start is not None:
+            network, origin = network_from(order.start, recipe)
+        else:
+            network, origin = build_for_training(recipe, order.encoder_weights, order.download)
         mean, std = training.measure_training_part(recipe, part)
         run = begun or Run.create(
             order.folder,
@@ -149,6 +165,7 @@ def train_split(
             std=std,
             class_pixels=training.count_classes(label_set(recipe.labels), part),
             weights_from=origin,
+            earlier_hashes=sorted(order.start.trained_hashes()) if order.start is not None else [],
             parameters=sum(p.numel() for p in network.parameters()),
             environment={**environment(), "device": f"{order.device} {choose_precision(recipe, order.device)}"},
         )
