@@ -31,6 +31,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.submission
 	$(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.twins --data phantom:20 --planted 10 --sizes 300,1000
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.prediction
 	$(BIN)/python -m benchmarks.training_step

@@ -229,10 +229,9 @@ def main() -> None:
         rows = [(change, f"{np.mean(found):.1%}", len(found)) for change, found in told["answers"].items()]
         name = location.rstrip("/").rpartition("/")[2]
         report.table(f"Planted among {name}: {told['images']:,} images", ["change", "found", "n"], rows)
-        strange = [(told["alarms"], f"{told['strangers']:,}", "; ".join(" = ".join(g) for g in told["alarmed"]))]
-        report.table(
-            f"False alarms, {name}", ["pairs of strangers named", "pairs of strangers", "groups joined"], strange
-        )
+        groups = "; ".join(" = ".join(sorted(group)) for group in told["alarmed"]) or "none"
+        columns = ["pairs named across groups", "pairs across groups", "groups joined"]
+        report.table(f"Across groups, {name}", columns, [(told["alarms"], f"{told['strangers']:,}", groups)])
     cases = open_dataset("phantom:4").cases
     images = [(case.image(), case.unit) for case in cases]
     look = seconds(lambda: [likeness(*image) for image in images]) / len(images)

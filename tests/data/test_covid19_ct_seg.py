@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -34,3 +35,18 @@ def test_cases_are_kept_whole_and_patients_are_not_known(tmp_path: Path) -> None
     assert len({case.group for case in dataset.cases}) == 2
     assert {case.patient for case in dataset.cases} == {None}
     assert dataset.patients == "not known"
+
+
+def test_a_case_without_lungs_is_no_background_where_others_have_lungs(tmp_path: Path) -> None:
+    folder = ct_seg(tmp_path)
+    shutil.rmtree(folder / "lungs" / "case_02")
+    dataset = open_dataset(folder)
+    with_lungs, without = dataset.cases[0].labels(), dataset.cases[-1].labels()
+    assert sorted(np.unique(with_lungs)) == [0, 3, 5]
+    assert sorted(np.unique(without)) == [5, 7], "lesion, and what may be background or lung"
+    (warning,) = (defect for defect in dataset.defects if defect.kind == "partly-known")
+    assert str(warning).startswith("lungs case_02: has no lungs, but other cases do")
+    shutil.rmtree(folder / "lungs")
+    dataset = open_dataset(folder)
+    assert dataset.classes == ("background", "lesion")
+    assert not [defect for defect in dataset.defects if defect.kind == "partly-known"]

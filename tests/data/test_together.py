@@ -139,6 +139,8 @@ def test_images_that_stand_alone_stay_apart_and_equal_patients_stay_together(tmp
     (warning,) = (defect for defect in dataset.defects if defect.kind == "shared-names")
     assert warning.severity == "warning"
     assert str(warning).startswith("there: 2 patients or volumes have names that another data set has too")
+    assert "that of there/images/a_1.png;" in str(warning)
+    assert "'a'" not in str(warning), "a patient's name, which a run would keep"
 
 
 @pytest.mark.parametrize("again", ["mine", "mine/", "./mine", "mine/manifest.csv", "link", "mine/../mine"])

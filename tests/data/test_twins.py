@@ -16,6 +16,7 @@ from groundglass.case import Case, Unit
 from groundglass.data.album import Album
 from groundglass.data.defects import scan
 from groundglass.data.likeness import Likeness, likeness, mirrored
+from groundglass.data.links import links, one_scans
 from groundglass.data.opening import open_dataset
 from groundglass.data.twins import Pair, Twins, join, search
 
@@ -186,3 +187,15 @@ def test_an_album_sees_what_the_pass_sees() -> None:
 )
 def test_links_join(links: list[tuple[str, ...]], expected: list[list[str]]) -> None:
     assert sorted(map(sorted, join(links))) == expected
+
+
+def test_volumes_whose_slices_are_mixed_are_one_scan_all_the_same(cases: list[Case]) -> None:
+    mixed = [
+        replace(cases[0], id=f"{name}{n}", group=name, file=f"{name}.npy", row=n)
+        for n in range(4)
+        for name in ("ab" if n % 2 else "ba")
+    ]
+    pairs = [Pair(one.id, two.id, "same-scan", 1.0) for one, two in zip(mixed[::2], mixed[1::2], strict=True)]
+    dataset = replace(open_dataset("phantom:1"), cases=tuple(mixed), test=())
+    (found,) = one_scans(dataset, links(dataset, Twins(8, 4, tuple(pairs), ())))
+    assert found.pairs == 4

@@ -15,6 +15,7 @@ import pytest
 
 import groundglass as gg
 from groundglass.errors import RunError
+from groundglass.files import WriteError
 from groundglass.measure.record import FILE, Record, read_record
 from groundglass.run import Run
 from groundglass.workflows.compare import compare
@@ -465,3 +466,15 @@ def test_evaluate_refuses_what_masks_cannot_have(masks: Path, run: Run, drawn: P
         with untouched(tmp_path):
             answer = cli("evaluate", perfect, "--data", "phantom:4", "--labels", labels)
         assert_refused(answer, fragment)
+
+
+def test_an_out_that_is_a_file_leaves_no_table_elsewhere(seeds: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(WriteError):
+        compare(seeds[:2], out=tmp_path / "taken", csv=tmp_path / "table.csv", bootstrap=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_the_record_names_the_thresholds_that_decided(folds: list[Run], drawn: Path, tmp_path: Path) -> None:
+    found = gg.evaluate(folds, drawn, out=tmp_path, bootstrap=0, figures=False)
+    assert found.record.thresholds == tuple(found.about["thresholds"])

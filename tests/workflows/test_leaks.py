@@ -89,6 +89,23 @@ def test_no_division_of_ours_puts_it_across(fold: str | None, seed: int, opened:
     assert any("kept together: 2 pairs" in line for line in certificate.lines())
 
 
+def test_a_divided_cluster_is_not_said_to_be_kept_together(opened: tuple[Dataset, Scan]) -> None:
+    """The slice beside the original validates; the copy stays on the original's side by chance."""
+    dataset, scan = opened
+    split = make_split(recipes.load("demo", [*TINY, "split={name: rows, rows: {data: 3..3}}"]), dataset, scan, None)
+    told = certify(dataset, scan.fingerprint, scan.twins, split).lines()
+    assert told[0] == "leak certificate: leaky by source"
+    assert "1 pairs lie on one side" in told
+    assert not any("never divided" in line for line in told)
+
+
+def test_what_was_seen_before_and_not_searched_is_said(opened: tuple[Dataset, Scan]) -> None:
+    dataset, scan = opened
+    split = make_split(recipes.load("demo", list(TINY)), dataset, scan, None)
+    told = certify(dataset, scan.fingerprint, scan.twins, split, elsewhere=7).lines()
+    assert any("trained on 7 images outside these data" in line for line in told)
+
+
 def test_named_rows_that_divide_it_are_stamped_and_shown(leaky: Run) -> None:
     assert leaky.split.leaky.startswith("leaky by source: the named rows divide 1 of 8 groups; 1 of 5 validation cases")
     certificate = Run.open(leaky.path).certificate()

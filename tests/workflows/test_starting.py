@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,3 +82,28 @@ def test_each_fold_begins_with_its_own(drawn: Path, tmp_path: Path) -> None:
             start_from=tmp_path / "a" / "demo" / "fold1of2",
         )
     assert not (tmp_path / "c").exists()
+    # Folds of one recipe begin alike: else their score would be of two methods.
+    for finished, start, why in (
+        ("a", tmp_path / "a" / "demo", "without --start-from"),
+        ("b", None, "with --start-from"),
+    ):
+        place = Path(shutil.copytree(tmp_path / finished, tmp_path / f"{finished}-again"))
+        shutil.rmtree(place / "demo" / "fold2of2")
+        with pytest.raises(RunError, match=f"was begun {why}"):
+            cv(["demo"], drawn, out=place, folds=2, settings=QUICK, figures=False, start_from=start)
+        assert not (place / "demo" / "fold2of2").exists()
+
+
+def test_a_run_stopped_in_its_first_epoch_begins_as_before(begun: Run, drawn: Path, tmp_path: Path) -> None:
+    """Else it would forget, or invent, whom its weights have seen."""
+    run = train("demo", drawn, out=tmp_path / "run", fold="1/2", settings=QUICK)
+    run.last.unlink()
+    run.manifest.state = "interrupted"
+    run.save()
+    again: dict[str, Any] = {"out": run.path, "fold": "1/2", "settings": QUICK, "resume": True}
+    with pytest.raises(RunError, match="leave out --start-from"):
+        train("demo", drawn, start_from=begun.path, **again)
+    run.manifest.earlier_hashes = sorted(begun.trained_hashes())
+    run.save()
+    with pytest.raises(RunError, match="give the same --start-from again"):
+        train("demo", drawn, **again)

@@ -3,8 +3,8 @@
     images/case_XX/NNN.png   infection/case_XX/NNN.png  0 or 1   lungs/case_XX/NNN.png  0 or 1, infection included
     slices.csv  case,slice,... (optional)
 
-A case is a volume; whether two are of one patient is not said. A `dataset.yaml` beside the folders may state the
-`unit`.
+A case is a volume; whether two are of one patient is not said. Where some volumes have lungs and one has none, what is
+no infection in it is background or lung: `no-lesion`. A `dataset.yaml` beside the folders may state the `unit`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from groundglass.data.dataset import Dataset, Format
+from groundglass.data.dataset import Dataset, Defect, Format
 from groundglass.data.folders import need_masks, pair
 from groundglass.data.rows import Row, dataset_of
 from groundglass.data.settings import read_settings
@@ -21,6 +21,7 @@ from groundglass.data.tables import SLICES, read_slices
 
 FOLDERS = ("images", "infection", "lungs")
 VALUES = {0: "background", 1: "lesion"}
+LUNGLESS = {0: "no-lesion", 1: "lesion"}
 
 
 def recognise(path: Path) -> bool:
@@ -43,6 +44,11 @@ def open_folder(location: str) -> Dataset:
             rows[name] = replace(
                 row, source=FORMAT.name, id=f"{FORMAT.name}/{name}", group=f"{FORMAT.name} {volume}", values=VALUES
             )
+    if any(row.lung for row in rows.values()):
+        for volume in dict.fromkeys(str(row.group) for row in rows.values() if not row.lung):
+            text = "has no lungs, but other cases do: outside its infection it counts as no lesion, background or lung"
+            defects.append(Defect("warning", "partly-known", volume.replace(FORMAT.name, FOLDERS[2]), None, text))
+        rows = {name: row if row.lung else replace(row, values=LUNGLESS) for name, row in rows.items()}
     if (folder / SLICES).is_file():
         files = {name: row.image for name, row in rows.items()}
         read_slices(folder, ("case", "slice"), _stem, files, defects)

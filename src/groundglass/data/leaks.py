@@ -105,8 +105,9 @@ _TOLD = 5
 _ORDER: tuple[Side, ...] = ("train", "validation", "test", "unlabelled", "unused")
 
 
-def certify(dataset: Dataset, fingerprint: str, twins: Twins | None, split: Split) -> Certificate:
-    """The certificate of a split of `dataset`. twins: None where nothing was searched."""
+def certify(dataset: Dataset, fingerprint: str, twins: Twins | None, split: Split, elsewhere: int = 0) -> Certificate:
+    """The certificate of a split of `dataset`. twins: None where nothing was searched; elsewhere: images that are not
+    in `dataset` but trained the weights from which the run begins."""
     cases = {case.id: case for case in (*dataset.cases, *dataset.test)}
     sides = _sides(dataset, split)
     found = twins or Twins()
@@ -127,7 +128,7 @@ def certify(dataset: Dataset, fingerprint: str, twins: Twins | None, split: Spli
         clusters=found.clusters,
         across=tuple(across),
         divided=split.leaky,
-        actions=tuple(_actions(found, across, split)),
+        actions=(*_actions(found, across, split), *_not_searched(elsewhere)),
     )
 
 
@@ -164,7 +165,7 @@ def _patients(dataset: Dataset) -> str:
     if not unknown:
         return f"{dataset.patients} ({known} patients)"
     named = f"{known} patients are known ({dataset.patients}); " if known else ""
-    return f"{named}of {unknown} of {len(dataset.cases)} cases the patient is not known"
+    return f"{named}not known for {unknown} of {len(dataset.cases)} cases"
 
 
 def _actions(found: Twins, across: list[Across], split: Split) -> list[str]:
@@ -172,8 +173,10 @@ def _actions(found: Twins, across: list[Across], split: Split) -> list[str]:
     told = []
     sides = Counter((pair.first_side, pair.second_side) for pair in across)
     kept = len(found.pairs) - len(across)
-    if kept:
+    if kept and not split.leaky:
         told.append(f"kept together: {kept} pairs lie on one side, since groups with twins are never divided")
+    elif kept:
+        told.append(f"{kept} pairs lie on one side")
     for (first, second), count in sides.items():
         if second in ("validation", "test") and first in ("train", "validation"):
             told.append(
@@ -188,3 +191,12 @@ def _actions(found: Twins, across: list[Across], split: Split) -> list[str]:
     if split.kind != "explicit" and found.pairs and not kept and not across:
         told.append("no case of a pair is used")
     return told
+
+
+def _not_searched(elsewhere: int) -> list[str]:
+    if not elsewhere:
+        return []
+    return [
+        f"the run began with weights that trained on {elsewhere} images outside these data: between them and the "
+        "scored cases only equal pixels were looked for, not near duplicates"
+    ]

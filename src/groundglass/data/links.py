@@ -136,7 +136,13 @@ def one_scans(dataset: Dataset, found: Iterable[Link]) -> list[OneScan]:
     members: dict[str, list[Case]] = {}
     for case in (*dataset.cases, *dataset.test):
         members.setdefault(case.group, []).append(case)
-    counts = Counter((link.first.group, link.second.group) for link in found if link.first.group != link.second.group)
+    order = {group: place for place, group in enumerate(members)}
+    # Slices of two volumes may lie in any order: the same two groups are counted once, the earlier first.
+    counts = Counter(
+        tuple(sorted((link.first.group, link.second.group), key=order.__getitem__))
+        for link in found
+        if link.first.group != link.second.group
+    )
     return [
         OneScan(tuple(members[first]), tuple(members[second]), n)
         for (first, second), n in counts.most_common()

@@ -180,10 +180,14 @@ def _shared_groups(parts: Sequence[Dataset], names: Sequence[str]) -> list[Defec
     found = []
     groups = [{case.group for case in (*part.cases, *part.test)} for part in parts]
     for number, name in enumerate(names):
-        shared = sorted(groups[number] & set().union(*groups[:number]))
+        shared = groups[number] & set().union(*groups[:number])
         if shared:
+            part = parts[number]
+            first = next(case for case in (*part.cases, *part.test) if case.group in shared)
+            # By a file: a patient's name is for nobody to read, and warnings are kept in runs.
             text = (
-                f"{len(shared)} patients or volumes have names that another data set has too, such as '{shared[0]}'; "
+                f"{len(shared)} patients or volumes have names that another data set has too, such as that of "
+                f"{first.file}; "
                 "equal names count as one, whom no split divides: rename them if they are others"
             )
             found.append(Defect("warning", "shared-names", name, None, text))

@@ -212,6 +212,13 @@ class _Pool:
                 raise RecipeError(
                     f"the test cases divide the group '{group.name}'{self.joined}; keep whole groups for the test"
                 )
+        # A group validates only as a whole: one slice that may not keeps the others out.
+        self.barred = sum(
+            case.source in validation_sources
+            for group in self.groups
+            for case in group.cases
+            if validation_sources is not None and any(other.source not in validation_sources for other in group.cases)
+        )
         self.candidates = [
             group
             for group in self.groups
@@ -258,6 +265,8 @@ class _Pool:
                 f"{len(validation)} validation cases have their like (patient, volume, scan or picture) in training"
             )
         note = f"{len(self.groups)} groups, {len(divided) or 'none'} divided{self.joined}"
+        if self.barred:
+            note += f"; {self.barred} cases cannot validate, since their group has cases of sources that may not"
         return Split(
             kind=kind,
             seed=seed,

@@ -14,7 +14,8 @@ from groundglass.show.pairs import draw_pairs
 
 def write_certificate(run: Run, dataset: Dataset, scan: Scan) -> None:
     """Write leaks.json of a run, and leaks.png where twins lie on two sides of its split."""
-    certificate = certify(dataset, scan.fingerprint, scan.twins, run.split)
+    elsewhere = len(set(run.manifest.earlier_hashes) - set(scan.hashes.values()))
+    certificate = certify(dataset, scan.fingerprint, scan.twins, run.split, elsewhere)
     write_json(run.leaks, certificate.model_dump(mode="json"))
     shown = certificate.leaks or certificate.across
     if shown:

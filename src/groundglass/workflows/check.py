@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from groundglass.case import Case, Decoded
-from groundglass.data.album import Album
 from groundglass.data.dataset import Dataset, Defect, Locations
-from groundglass.data.defects import Scan, scan
+from groundglass.data.defects import Scan
 from groundglass.data.links import COLUMNS, Link, grouped, links, one_scans, tally
 from groundglass.data.opening import open_dataset
 from groundglass.data.survey import Survey
 from groundglass.errors import DataError
 from groundglass.files import write_csv, write_json
-from groundglass.show.progress import progress
+from groundglass.workflows.opening import look
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ def check(
         raise DataError("--pairs holds what the search for near duplicates finds; leave out --no-twins")
     dataset = open_dataset(data)
     survey = Survey(dataset)
-    report = Report(dataset, _read(dataset, survey, twins), survey)
+    report = Report(dataset, look(dataset, twins, survey.add, refuse=False), survey)
     if report.errors:
         return report
     if html is not None:
@@ -135,25 +130,6 @@ def check(
     if pairs is not None:
         write_csv(pairs, COLUMNS, (link.to_dict() for link in report.links))
     return report
-
-
-def _read(dataset: Dataset, survey: Survey, twins: bool) -> Scan:
-    """One pass for defects, survey and, with `twins`, likenesses; the search follows where there is no error."""
-    if not twins:
-        with progress("Reading every image and mask") as bar:
-            return scan(dataset, bar, survey.add)
-    with Album() as album:
-
-        def visit(case: Case, image: NDArray[np.float32] | None, labels: Decoded | None) -> None:
-            survey.add(case, image, labels)
-            album.visit(case, image, labels)
-
-        with progress("Reading every image and mask") as bar:
-            found = scan(dataset, bar, visit)
-        if any(defect.severity == "error" for defect in (*dataset.defects, *found.defects)):
-            return found
-        with progress("Searching for near duplicates") as bar:
-            return replace(found, twins=album.search(dataset, found.hashes, bar))
 
 
 def _need_files(*paths: str | Path | None) -> None:

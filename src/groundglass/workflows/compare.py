@@ -220,8 +220,6 @@ def _write(comparison: Comparison, folder: Path, latex: bool, csv: str | Path | 
     from groundglass.show.paired import paired
 
     rows = table_rows(comparison)
-    if csv is not None:
-        write_csv(csv, list(rows[0]), rows)
     with staged(folder, [*_FILES, *([_TEX] if latex else [])]) as stage:
         write_csv(stage / "comparison.csv", list(rows[0]), rows)
         pairs = comparison.to_dict()["pairs"]
@@ -230,6 +228,9 @@ def _write(comparison: Comparison, folder: Path, latex: bool, csv: str | Path | 
         paired(comparison, stage / "paired.png")
         if latex:
             write_text(stage / _TEX, as_latex(comparison))
+        # Within, so that a folder or a file that refuses leaves neither.
+        if csv is not None:
+            write_csv(csv, list(rows[0]), rows)
     if not latex:
         # One of an earlier comparison would contradict the tables beside it.
         (folder / _TEX).unlink(missing_ok=True)

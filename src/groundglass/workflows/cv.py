@@ -150,6 +150,7 @@ def cv(
             if start_from is not None and (begun is None or not begun.last.is_file()):
                 start = start_run(start_from, f"{k}/{folds}", split, dataset, scan)
             orders.append(Order(recipe, split, path, begun, seconds, encoder_weights, download, device, start))
+        _check_beginnings(recipe.name, [o for o in orders if o.recipe is recipe])
     plan = Plan(
         groundglass=metadata.version("groundglass"),
         data_format=dataset.format,
@@ -286,6 +287,17 @@ def _begun(path: Path, recipe: Recipe, split: Split, scan: Scan, dataset: Datase
         if set(getattr(run.split, part)) != set(getattr(split, part)):
             raise RunError(f"{path}: its {part} cases are others than those of this division; choose another --out")
     return run
+
+
+def _check_beginnings(name: str, orders: Sequence[Order]) -> None:
+    """Raise `RunError` where some folds of a recipe began with the weights of a run and others would not: their scores
+    would be of two methods."""
+    for order in (o for o in orders if o.begun is not None):
+        begun = order.begun
+        later = bool(begun and begun.manifest.earlier_hashes)
+        if any(o.begun is None and (o.start is not None) != later for o in orders):
+            how = "with --start-from; give it again" if later else "without --start-from; leave it out"
+            raise RunError(f"{order.folder}: was begun {how} for the other folds of '{name}', or choose another --out")
 
 
 def _introduce(plan: Plan, wanted: Sequence[Order], left: Sequence[Order]) -> None:

@@ -27,7 +27,7 @@ from groundglass.run import Run
 from groundglass.workflows.certificate import leak_notes, told
 from groundglass.workflows.choosing import Asked, Chosen, Part, check_folds, choose_cases, tuned_apart
 from groundglass.workflows.extras import need_train
-from groundglass.workflows.masks import Masks, choose_labels, is_mask_folder, open_masks
+from groundglass.workflows.masks import Masks, choose_labels, fold_folders, is_mask_folder, open_masks
 from groundglass.workflows.measuring import Answer, joined_groups, measure
 from groundglass.workflows.opening import look, open_clean
 from groundglass.workflows.recording import clusters_of, record_of_masks, record_of_runs
@@ -99,7 +99,8 @@ def evaluate(
     labels: str | None = None,
 ) -> Evaluation:
     """Score one run, or several that are folds of one recipe (on their own data pooled out of fold, each case by the
-    run that did not train on it; on other data their mean probability); or one folder of masks of all labelled cases.
+    run that did not train on it; on other data their mean probability), named one by one or by a recipe's folder of a
+    cross-validation; or one folder of masks of all labelled cases.
 
     part: `held-out` (the default: the run's validation cases; on other data than it was trained on, every case whose
     pixels it has not seen, nor those of its patient or volume), `train`, `test` (what `--test N` put aside; several
@@ -120,10 +121,16 @@ def evaluate(
     if labels is not None:
         raise RecipeError(f"--labels {labels}: is for masks; a run keeps the label set of its recipe")
     need_train()
-    opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
+    opened = [found for run in runs for found in ([run] if isinstance(run, Run) else _opened(Path(run)))]
     check_folds(opened)
     dataset, scan = open_clean(data, opened[0].recipe)
     return score(opened, dataset, scan, out, part, tta, device, bootstrap, figures)
+
+
+def _opened(path: Path) -> list[Run]:
+    """The run in `path`, or the folds in a recipe's folder of a cross-validation. Raises `RunError`."""
+    folds = fold_folders(path)
+    return [Run.open(fold) for fold in folds] if folds else [Run.open(path)]
 
 
 def score(

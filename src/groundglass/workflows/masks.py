@@ -41,7 +41,15 @@ class Masks:
 
 def is_mask_folder(path: Path) -> bool:
     """Whether `path` is a folder, not of groundglass itself, and holds files that may be masks."""
-    return path.is_dir() and not any((path / name).exists() for name in _OWN) and bool(_files(path))
+    ours = any((path / name).exists() for name in _OWN) or bool(fold_folders(path))
+    return path.is_dir() and not ours and bool(_files(path))
+
+
+def fold_folders(path: Path) -> list[Path]:
+    """Runs of the folds in a recipe's folder of a cross-validation, in order; empty where `path` is none."""
+    if (path / "run.json").is_file():
+        return []
+    return sorted(run.parent for run in path.glob("fold*of*/run.json"))
 
 
 def open_masks(folder: Path, cases: Sequence[Case], dataset: Dataset) -> Masks:

@@ -36,7 +36,7 @@ def record_of_runs(
         part=chosen.part,
         tta=tta,
         decision=recipe.decision.name,
-        thresholds=tuple(run.manifest.thresholds for run in runs),
+        thresholds=tuple(None if m.thresholds is None else dict(m.thresholds) for m in models),
         notes=tuple(chosen.notes),
         cost=_cost(runs, max(len(which) for _, which in chosen.cases), device, found),
         **_measured(found, models[0].labels),

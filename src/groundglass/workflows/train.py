@@ -145,8 +145,11 @@ def train_split(
         run, network = begun, build(recipe)
         sweep(order.folder)
     else:
-        if begun is not None and begun.manifest.earlier_hashes and order.start is None:
-            raise RunError(f"{order.folder}: was stopped in its first epoch; give --start-from again to begin anew")
+        earlier = sorted(order.start.trained_hashes()) if order.start is not None else []
+        if begun is not None and earlier != begun.manifest.earlier_hashes:
+            # What it remembers of who was seen would be wrong.
+            again = "give the same --start-from again" if begun.manifest.earlier_hashes else "leave out --start-from"
+            raise RunError(f"{order.folder}: was stopped in its first epoch; {again} to begin anew")
         if order.start is not None:
             network, origin = network_from(order.start, recipe)
         else:
@@ -165,7 +168,7 @@ def train_split(
             std=std,
             class_pixels=training.count_classes(label_set(recipe.labels), part),
             weights_from=origin,
-            earlier_hashes=sorted(order.start.trained_hashes()) if order.start is not None else [],
+            earlier_hashes=earlier,
             parameters=sum(p.numel() for p in network.parameters()),
             environment={**environment(), "device": f"{order.device} {choose_precision(recipe, order.device)}"},
         )
