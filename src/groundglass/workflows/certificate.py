@@ -17,17 +17,17 @@ def write_certificate(run: Run, dataset: Dataset, scan: Scan) -> None:
     elsewhere = len(set(run.manifest.earlier_hashes) - set(scan.hashes.values()))
     certificate = certify(dataset, scan.fingerprint, scan.twins, run.split, elsewhere)
     write_json(run.leaks, certificate.model_dump(mode="json"))
-    shown = certificate.leaks or certificate.across
-    if shown:
+    found = certificate.leaks or certificate.across
+    if found:
+        first, second = found[0].first_side, found[0].second_side
+        # The pictures are of one border, the gravest; the file holds all pairs.
         pairs = [
-            (
-                dataset.case(pair.first),
-                dataset.case(pair.second),
-                f"{pair.first_side} | {pair.second_side}, {pair.kind}, {pair.confidence:.3f}",
-            )
-            for pair in shown
+            (dataset.case(pair.first), dataset.case(pair.second), f"{pair.kind} {pair.confidence:.3f}")
+            for pair in found
+            if (pair.first_side, pair.second_side) == (first, second)
         ]
-        draw_pairs(pairs, run.leaks.with_suffix(".png"), "Twins on two sides of the split")
+        title = f"Twins on two sides of the split: {first} above, {second} below"
+        draw_pairs(pairs, run.leaks.with_suffix(".png"), title, (first.capitalize(), second.capitalize()))
 
 
 def told(runs: Sequence[Run], scan: Scan) -> list[str]:
