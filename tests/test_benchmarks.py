@@ -23,7 +23,7 @@ BENCHMARKS = {
     ),
     "twins": (
         ["--data", "phantom:2", "--planted", "1", "--sizes", "20"],
-        ["at once", "neighbouring slices (as if alone)", "pairs of strangers", "pairs compared"],
+        ["at once", "neighbouring slices (as if alone)", "pairs across groups", "pairs compared"],
     ),
     "training_step": (
         ["--rounds", "1", "--steps", "1", "--threads", "1", "--recipes", "demo", "--size", "32", "--batch", "2"],
