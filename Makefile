@@ -11,6 +11,8 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A process a core, each with one thread and whole files, so that what a file's tests share is made once.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .PHONY: demo test check bench clean install
 
@@ -19,22 +21,25 @@ demo: $(STAMP)
 	$(BIN)/groundglass demo -o demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not realdata"
+	$(TESTS) -m "not slow and not realdata"
 
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.submission
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.twins --data phantom:20 --planted 10 --sizes 300,1000
+	$(BIN)/python -m benchmarks.modality
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.prediction
+	$(BIN)/python -m benchmarks.region_pooling
 	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.networks --quick
 
 install: $(STAMP)
 

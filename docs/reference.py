@@ -23,31 +23,33 @@ from typer.models import OptionInfo
 from groundglass import recipes, registry
 from groundglass.cli.main import app
 from groundglass.labels import LABEL_SETS, LABELS, PRECEDENCE
+from groundglass.recipes import augmentations as a
 from groundglass.recipes import settings as s
 from groundglass.show.colours import PALETTES
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- reference: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-# Where in a recipe each model stands. Several models at one place are variants, chosen by `name`.
+# Where in a recipe each model stands. Several models at one place are variants, chosen by `name` or as KINDS says.
 PLACES: Mapping[str, tuple[type[BaseModel], ...]] = {
     "": (s.Recipe,),
-    "split": (s.HoldOut, s.Rows),
-    "intensity": (s.Intensity,),
+    "split": (s.HoldOut, s.Rows, s.Parts),
+    "intensity": (s.Hounsfield, s.Grey),
     "intensity.scale": (s.Standardise, s.Unit, s.Symmetric),
     "augmentation.N": (
-        s.Clahe,
-        s.BrightnessContrast,
-        s.Gamma,
-        s.Noise,
-        s.Flip,
-        s.Rotate,
-        s.Crop,
-        s.Scale,
-        s.Shift,
-        s.Elastic,
+        a.Clahe,
+        a.BrightnessContrast,
+        a.Gamma,
+        a.Noise,
+        a.Flip,
+        a.Rotate,
+        a.Crop,
+        a.Scale,
+        a.Shift,
+        a.Elastic,
     ),
     "architecture": (s.Architecture,),
+    "first_stage": (s.FirstStage,),
     "loss.N": (s.LossTerm,),
     "optimiser": (s.Adam, s.Sgd),
     "schedule": (s.Constant, s.OneCycle, s.Cosine, s.Plateau),
@@ -56,25 +58,35 @@ PLACES: Mapping[str, tuple[type[BaseModel], ...]] = {
     "decision": (s.Argmax, s.Thresholds),
 }
 
+# Variants that another setting chooses, and what they are.
+KINDS: Mapping[str, tuple[str, str]] = {
+    "Hounsfield": ("modality: CT", "Hounsfield units"),
+    "Grey": ("modality: X-ray", "grey values, which mean nothing by themselves"),
+}
+
 _P = "probability that a slice gets this step"
 _RATE = "learning rate; with a schedule, its peak or start"
 _DECAY = "weight decay"
 _SOURCES = "parts of the data set that may train, by name; null: all"
+_SCALE = "what the clipped interval becomes"
 _WATCHED = "what is watched: `train/` or `validation/` and a measure (see below)"
 
 MEANINGS: Mapping[str, str] = {
     "Recipe.name": "name of the recipe, and by default of the run folder",
+    "Recipe.modality": "the kind of image; data of another kind are refused",
     "Recipe.labels": "the label set that is learned",
     "Recipe.split": "which cases train and which validate",
     "Recipe.intensity": "from intensities to the network's input",
     "Recipe.image_size": "side in pixels of the square the network sees; the aspect is kept, the rest padded with air",
     "Recipe.augmentation": "steps that vary a training slice, in order; intensity steps act before geometric ones",
     "Recipe.architecture": "the network and its knobs",
+    "Recipe.first_stage": "what is taken from a run that finds the lungs (`--first-stage RUN`); null: none",
     "Recipe.loss": "terms of a weighted sum",
     "Recipe.optimiser": "how weights are moved",
     "Recipe.schedule": "how the learning rate moves",
     "Recipe.batch_size": "slices a step",
-    "Recipe.epochs": "passes over the training part, at most",
+    "Recipe.epochs": "passes over the training part (or `steps_per_epoch`), at most",
+    "Recipe.steps_per_epoch": "batches of an epoch, the training part drawn over and over; null: once through it",
     "Recipe.early_stopping": "when to stop before the last epoch; null: never",
     "Recipe.checkpoint": "which epoch's weights are kept",
     "Recipe.precision": "arithmetic of the network; `auto`: bf16 where hardware gains by it, else fp32; fp16: GPU only",
@@ -87,9 +99,13 @@ MEANINGS: Mapping[str, str] = {
     "Rows.name": "named rows validate; every other case trains",
     "Rows.rows": "rows by source, counted from 0, both ends included: `medseg: 0..23` or `0,2,5..9`",
     "Rows.train_sources": _SOURCES,
-    "Intensity.clip_hu": "lower and upper bound in HU; values beyond them are clipped",
-    "Intensity.scale": "what the clipped interval becomes",
-    "Intensity.picture_window_hu": "the HU window that 0..255 of a picture stands for",
+    "Parts.name": "the source's own division: its Train trains, its Val validates, its Test is put aside",
+    "Parts.sources": "sources that take part, by name; null: all that are divided",
+    "Hounsfield.clip_hu": "lower and upper bound in HU; values beyond them are clipped",
+    "Hounsfield.scale": _SCALE,
+    "Hounsfield.picture_window_hu": "the HU window that 0..255 of a picture stands for",
+    "Grey.clip_grey": "lower and upper bound within a picture's 0..255; values beyond them are clipped",
+    "Grey.scale": _SCALE,
     "Standardise.name": "(x - mean) / std, once for the whole training part, stored in the run",
     "Standardise.percentiles": "only values between these percentiles count",
     "Standardise.sources": "parts whose training cases count; null: all",
@@ -128,6 +144,10 @@ MEANINGS: Mapping[str, str] = {
     "Elastic.alpha": "largest displacement, as a share of the side",
     "Elastic.sigma": "smoothness of the displacement, as a share of the side",
     "Architecture.name": "a network from the table below, or your own `mypackage.module:Class`",
+    "FirstStage.roi": "what an image shows: `truth` the lungs that a reader marked, `predicted` those that the first "
+    "stage finds, `none` all of it ([X-rays](x-rays.md))",
+    "FirstStage.weights": "what the network begins with: `all` weights of the first stage that fit, those of its "
+    "`encoder`, or `none`",
     "LossTerm.name": "a loss from the table below",
     "LossTerm.weight": "its weight in the sum",
     "LossTerm.class_weights": "`balanced` (mean pixel count / class pixel count in the training part), a weight per "
@@ -154,7 +174,8 @@ MEANINGS: Mapping[str, str] = {
     "EarlyStopping.patience": "epochs without improvement before training stops",
     "EarlyStopping.min_delta": "less than this is no improvement",
     "Checkpoint.metric": _WATCHED,
-    "Checkpoint.keep": "`last`: the last epoch's weights, so that validation cases choose nothing",
+    "Checkpoint.keep": "`last`: the last epoch's weights, so that validation cases choose nothing; not beside "
+    "`every_improvement`",
     "Checkpoint.every_improvement": "keep only each n-th improvement (000: 5th); the first epoch is always kept",
     "Argmax.name": "the most probable class wins",
     "Thresholds.name": "a lesion class wins where its probability reaches its threshold",
@@ -179,6 +200,9 @@ def settings() -> str:
 def _rows(model: type[BaseModel], single: bool) -> Iterator[tuple[str, str, str, str]]:
     schema = model.model_json_schema()
     required = schema.get("required", [])
+    if model.__name__ in KINDS:
+        kind, meaning = KINDS[model.__name__]
+        yield f"**`{kind}`**", meaning, "", ""
     # The variant's name comes first, whatever order inheritance gives the fields.
     for name in sorted(model.model_fields, key=lambda f: f != "name"):
         spec = schema["properties"][name]

@@ -25,6 +25,18 @@ BENCHMARKS = {
         ["--data", "phantom:2", "--planted", "1", "--sizes", "20"],
         ["at once", "neighbouring slices (as if alone)", "pairs across groups", "pairs compared"],
     ),
+    "modality": (
+        ["--data", "phantom:1", "phantom-xray:4", "--changes", "1"],
+        ["held out", "as it is", "wrong %", "X-ray"],
+    ),
+    "region_pooling": (
+        ["--rounds", "1", "--size", "32", "--channels", "2", "--boxes", "4"],
+        ["ours", "torchvision", "boxes, 7 x 7", "expert's masks"],
+    ),
+    "networks": (
+        ["--quick", "--size", "64", "--recipes", "segnet-better", "mask-rcnn-better", "cxr-infection"],
+        ["segnet-better and its peers", "GFLOPs", "max_unpool2d", "answer MB"],
+    ),
     "training_step": (
         ["--rounds", "1", "--steps", "1", "--threads", "1", "--recipes", "demo", "--size", "32", "--batch", "2"],
         ["channels_last", "tuned", "peak MB"],
@@ -40,7 +52,7 @@ def test_every_benchmark_is_tried() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_prints_and_writes_its_tables(name: str, tmp_path: Path) -> None:
-    if name in ("evaluation", "prediction", "training_step", "loading"):
+    if name in ("evaluation", "prediction", "training_step", "loading", "region_pooling", "networks"):
         pytest.importorskip("torch")
     options, words = BENCHMARKS[name]
     out = tmp_path / "tables.json"

@@ -65,8 +65,14 @@ def test_a_lesion_of_unknown_type_is_one_of_two() -> None:
     assert [labels.classes[channel] for channel in labels.codes[code]] == ["ground-glass", "consolidation"]
 
 
-def test_no_set_loses_a_lesion_but_effusion_in_sets_of_lung_lesions() -> None:
-    for labels in LABEL_SETS.values():
+def test_targets_are_the_findings_or_what_else_there_is() -> None:
+    assert label_set("ct4").targets == label_set("ct4").lesions == ("ground-glass", "consolidation")
+    assert label_set("lung").lesions == ()
+    assert label_set("lung").targets == ("lung",)
+
+
+def test_no_set_of_lesions_loses_a_lesion_but_effusion_in_sets_of_lung_lesions() -> None:
+    for labels in (labels for labels in LABEL_SETS.values() if labels.lesions):
         for name in ("ground-glass", "consolidation"):
             target = labels.merges.get(name, name)
             assert BY_NAME[target].lesion

@@ -7,14 +7,21 @@ Axis convention, for every array in the program: the last two axes are [row, col
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundglass.errors import DataError
+
+# X-ray: a radiograph of the chest (DICOM's CR and DX).
+Modality = Literal["CT", "X-ray"]
+MODALITIES: Mapping[Modality, str] = MappingProxyType({"CT": "a CT", "X-ray": "a chest X-ray"})
+Part = Literal["", "train", "validation", "test"]
 
 
 class Unit(StrEnum):
@@ -58,6 +65,8 @@ class Case:
     file, row: where it lies, for messages; row is the index within a stack, None for a file of its own.
     group: what must never be divided by a split: the patient, else the volume, else the case itself.
     patient: the patient, or None where nobody says.
+    part: the side that the source itself puts it on, empty where it does not divide its data.
+    cohort: what the source says of the person, such as `COVID-19` or `Normal`; empty where it says nothing.
     """
 
     id: str
@@ -71,7 +80,9 @@ class Case:
     row: int | None = None
     patient: str | None = None
     group: str = ""
-    modality: str = "CT"
+    modality: Modality = "CT"
+    part: Part = ""
+    cohort: str = ""
     geometry: Geometry = Geometry()
 
     def __post_init__(self) -> None:

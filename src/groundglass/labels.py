@@ -78,6 +78,11 @@ class LabelSet:
     def lesion_channels(self) -> tuple[int, ...]:
         return tuple(self.classes.index(name) for name in self.lesions)
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is to be found: the findings, or every class but the background where the set knows none."""
+        return self.lesions or tuple(name for name in self.classes if name != "background")
+
     @cached_property
     def codes(self) -> tuple[tuple[int, ...], ...]:
         """The channels that each code of `encode` may be: (0,), (1,), ... for the classes, then the partly known."""
@@ -140,6 +145,12 @@ LABEL_SETS: Mapping[str, LabelSet] = MappingProxyType(
                     "pleural-effusion": "lesion",
                     "lung": "background",
                 },
+            ),
+            # Where the lungs are, lesions included: the first of 003's two stages.
+            LabelSet(
+                "lung",
+                ("background", "lung"),
+                {"ground-glass": "lung", "consolidation": "lung", "pleural-effusion": "background"},
             ),
         )
     }

@@ -54,10 +54,17 @@ FORMATS: Mapping[str, Entry] = MappingProxyType(
         "covid19-ct-seg": Entry(
             "groundglass.data.covid19_ct_seg:FORMAT", "the COVID-19-CT-Seg benchmark as PNG: infection of unknown type"
         ),
+        "covid-qu-ex": Entry(
+            "groundglass.data.covid_qu_ex:FORMAT",
+            "COVID-QU-Ex's chest X-rays: lungs, and infection in one of its trees",
+        ),
         "medseg": Entry("groundglass.data.medseg:FORMAT", "MedSeg's slices as PNG, with lungs"),
         "lctsc": Entry("groundglass.data.lctsc:FORMAT", "CT volumes with lung masks, a folder a patient"),
         "manifest": Entry("groundglass.data.manifest:FORMAT", "a CSV manifest, or images/ and masks/ folders"),
         "phantom": Entry("groundglass.data.phantoms:FORMAT", "phantom:N[:seed], synthetic chests with known lesions"),
+        "phantom-xray": Entry(
+            "groundglass.data.radiographs:FORMAT", "phantom-xray:N[:seed], synthetic chest X-rays in parts, with lungs"
+        ),
     }
 )
 
@@ -77,6 +84,21 @@ ARCHITECTURES: Mapping[str, Entry] = MappingProxyType(
             "the original U-Net, from scratch",
             MappingProxyType({"base_width": 64, "depth": 4, "batch_norm": True, "in_channels": 1}),
         ),
+        "segnet": Entry(
+            "groundglass.networks.segnet:SegNet",
+            "VGG16's convolutions, unpooling by indices, from scratch",
+            MappingProxyType({"base_width": 64, "batch_norm": True, "in_channels": 1}),
+        ),
+        "small-covid-net": Entry(
+            "groundglass.networks.small_covid_net:SmallCovidNet",
+            "SegNet's two phases with 24 filters, from scratch",
+            MappingProxyType({"width": 24, "blocks": 4, "batch_norm": True, "in_channels": 1}),
+        ),
+        "mask-rcnn": Entry(
+            "groundglass.networks.mask_rcnn:MaskRCNN",
+            "each lesion by itself, and their union",
+            MappingProxyType({**_ENCODER, "encoder": "tu-tf_efficientnet_lite0", "channels": 64, "confidence": 0.5}),
+        ),
         "unet": _library("U-Net with a pre-trained encoder", _ATTENTION),
         "unetplusplus": _library("U-Net++, nested skip connections", _ATTENTION),
         "manet": _library("multi-scale attention net", _DEPTH),
@@ -95,12 +117,16 @@ ARCHITECTURES: Mapping[str, Entry] = MappingProxyType(
     }
 )
 
+# The loss that a network computes by itself, in its method `loss`.
+OWN_LOSS = "own"
 LOSSES: Mapping[str, Entry] = MappingProxyType(
     {
         "cross_entropy": Entry("groundglass.learning.losses:cross_entropy", "softmax cross-entropy per pixel"),
         "dice": Entry("groundglass.learning.losses:dice", "1 - soft Dice, mean over classes"),
+        "foreground_dice": Entry("groundglass.learning.losses:foreground_dice", "1 - soft Dice, without background"),
         "focal": Entry("groundglass.learning.losses:focal", "focal loss, gamma 2"),
         "tversky": Entry("groundglass.learning.losses:tversky", "Tversky loss, false negatives weigh .7"),
+        OWN_LOSS: Entry("groundglass.learning.losses:own", "the network's own losses (mask-rcnn)"),
     }
 )
 

@@ -4,6 +4,8 @@ RUN/run.json             format version, state, data fingerprint, statistics, be
     recipe.yaml          the whole recipe, defaults included
     split.json           case ids that train, validate and test
     leaks.json, .png     the leak certificate of the split, and the pairs that it divides
+    first_stage/         a copy of the run that finds the lungs, where there is one
+    tensors.csv          the tensors that were taken from another run's weights, and those that were not
     weights/best.pt      the kept weights, tensors only
     weights/last.ckpt    everything that --resume needs
     curves.csv, .png     loss and scores, training and validation, each epoch
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +30,7 @@ from groundglass import recipes
 from groundglass.data.leaks import Certificate
 from groundglass.data.splits import Split
 from groundglass.errors import RunError
-from groundglass.files import write_json, write_text
+from groundglass.files import atomic, write_json, write_text
 from groundglass.recipes.settings import Recipe
 
 FORMAT_VERSION = 1
@@ -134,6 +137,19 @@ class Run:
     @property
     def leaks(self) -> Path:
         return self.path / "leaks.json"
+
+    def first_stage(self) -> Run | None:
+        """The run that finds the lungs for this one; None where the recipe has none. Raises `RunError` where it is
+        missing or damaged."""
+        return None if self.recipe.first_stage is None else Run.open(self.path / "first_stage")
+
+    def keep_first_stage(self, first: Run) -> None:
+        """Copy what `first` needs to predict, so that this run stands alone. Raises `RunError` without weights."""
+        folder = self.path / "first_stage"
+        (folder / "weights").mkdir(parents=True, exist_ok=True)
+        for path in (first.need_weights(), *(first.path / name for name in ("recipe.yaml", "split.json", "run.json"))):
+            with atomic(folder / path.relative_to(first.path)) as copy:
+                shutil.copyfile(path, copy)
 
     def certificate(self) -> Certificate | None:
         """The leak certificate; None where a run has none. Raises `RunError` when it is damaged."""

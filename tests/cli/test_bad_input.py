@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import groundglass as gg
+from groundglass.data import phantoms, radiographs
 from groundglass.errors import RecipeError
 from groundglass.run import Run
 from tests.conftest import Answer, Cli
@@ -388,6 +390,58 @@ def test_predict_options(run: Run, place: Path, tmp_path: Path, cli: Cli) -> Non
         assert_refused(cli("predict", f"{run.path},nowhere", source, "-o", "masks"), "nowhere: is not a run folder")
         assert_refused(cli("predict", run.path, source, "-o", source), "is a file; give a folder")
         assert_refused(cli("predict", run.path, source), "missing option '-o'")
+
+
+@pytest.fixture(scope="module")
+def for_x_rays(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with a recipe that says it learned X-rays."""
+    copy = Path(shutil.copytree(run.path, tmp_path_factory.mktemp("x-rays") / "run"))
+    recipe = yaml.safe_load((copy / "recipe.yaml").read_text())
+    recipe |= {"modality": "X-ray", "intensity": {"clip_grey": [0, 255], "scale": {"name": "unit"}}}
+    (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return copy
+
+
+def _ct_picture(folder: Path) -> Path:
+    hu = phantoms.draw(3, 1, 2).hu
+    Image.fromarray((np.clip((hu + 1000) / 1400, 0, 1) * 255).astype(np.uint8)).save(folder / "ct.png")
+    return folder / "ct.png"
+
+
+def _x_ray(folder: Path) -> Path:
+    Image.fromarray(np.clip(radiographs.draw(3, 4).grey, 0, 255).astype(np.uint8)).save(folder / "x-ray.png")
+    return folder / "x-ray.png"
+
+
+@pytest.mark.parametrize("given", ["CT", "X-ray"])
+def test_predict_refuses_the_other_modality(
+    given: str, run: Run, for_x_rays: Path, place: Path, tmp_path: Path, cli: Cli
+) -> None:
+    ours, model = (_ct_picture(place), for_x_rays) if given == "CT" else (_x_ray(place), run.path)
+    other = "X-ray" if given == "CT" else "CT"
+    shown = {"CT": "a CT", "X-ray": "a chest X-ray"}
+    with untouched(tmp_path):
+        refused = f"{ours}: seems to be {shown[given]}, but {model} is for {shown[other]}"
+        assert_refused(cli("predict", model, ours, "-o", "masks"), refused)
+        assert_refused(cli("predict", model, ours, "-o", "masks"), f"insist with --modality {other}")
+        stated = cli("predict", model, ours, "-o", "masks", "--modality", given)
+        assert_refused(stated, f"--modality {given}: {model} is for {shown[other]}")
+        assert_refused(cli("predict", model, ours, "-o", "masks", "--modality", "MR"), "choose CT or X-ray")
+    assert cli("predict", model, ours, "-o", "masks", "--modality", other.lower()).code == 0
+    right = for_x_rays if given == "X-ray" else run.path
+    assert cli("predict", right, ours, "-o", "fits").code == 0
+    assert cli("predict", right, ours, "-o", "stated", "--modality", given).code == 0
+
+
+def test_predict_takes_no_hounsfield_units_for_an_x_ray(
+    for_x_rays: Path, place: Path, tmp_path: Path, cli: Cli
+) -> None:
+    """Not even when told so; a file of grey values can be stated to be one."""
+    source = _save(place / "scan.npy", phantoms.draw(3, 1, 2).hu)
+    with untouched(tmp_path):
+        for more in ((), ("--modality", "X-ray")):
+            refused = cli("predict", for_x_rays, source, "-o", "masks", *more)
+            assert_refused(refused, "scan.npy: holds Hounsfield units")
 
 
 def test_predict_overwrites_no_input(run: Run, place: Path, tmp_path: Path, monkeypatch: Any, cli: Cli) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.data.small import (
     Trap,
+    covid_qu_ex,
     ct_seg,
     kaggle,
     lctsc,
@@ -427,6 +428,111 @@ def ct_seg_table_names_another_slice(tmp: Path) -> Broken:
     return str(tmp), "slices.csv row 5: there is no image case_09/001"
 
 
+# COVID-QU-Ex ----------------------------------------------------------------------------------------------------------
+
+ILL, HEALTHY = "Infection Segmentation Data/Test/COVID-19", "Infection Segmentation Data/Val/Normal"
+
+
+def _masked(tmp: Path, kind: str, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], at: str = ILL) -> str:
+    """Trees in which the first mask of a kind in a folder is another."""
+    path = min((covid_qu_ex(tmp) / at / kind).iterdir())
+    Image.fromarray(change(np.array(Image.open(path)))).save(path)
+    return str(tmp)
+
+
+def _lacking(tmp: Path, kind: str) -> str:
+    min((covid_qu_ex(tmp) / ILL / kind).iterdir()).unlink()
+    return str(tmp)
+
+
+def _gone(tmp: Path, place: str) -> str:
+    shutil.rmtree(covid_qu_ex(tmp) / place)
+    return str(tmp)
+
+
+@broken
+def xray_without_its_lungs(tmp: Path) -> Broken:
+    return _lacking(tmp, "lung masks"), f"phantom-009.png: has no file of that name in {ILL}/lung masks/"
+
+
+@broken
+def xray_without_its_infection(tmp: Path) -> Broken:
+    return _lacking(tmp, "infection masks"), f"phantom-009.png: has no file of that name in {ILL}/infection masks/"
+
+
+@broken
+def xray_masks_without_image(tmp: Path) -> Broken:
+    return _lacking(tmp, "images"), f"infection masks/phantom-009.png: has no image of that name in {ILL}/images/"
+
+
+@broken
+def xray_infection_of_another_size(tmp: Path) -> Broken:
+    place = _masked(tmp, "infection masks", lambda mask: mask[::2, ::2])
+    return place, "infection masks/phantom-009.png: [N, H, W] is [1, 16, 16], but [1, 32, 32]"
+
+
+@broken
+def xray_lungs_of_another_size(tmp: Path) -> Broken:
+    return _masked(tmp, "lung masks", lambda mask: mask[1:]), "[N, H, W] is [1, 31, 32], but [1, 32, 32]"
+
+
+@broken
+def xray_infection_of_another_chest(tmp: Path) -> Broken:
+    place = _masked(tmp, "infection masks", lambda mask: np.roll(mask, 16, axis=0))
+    return place, "of its infection lies outside its lungs"
+
+
+@broken
+def xray_of_a_normal_chest_with_infection(tmp: Path) -> Broken:
+    lungs = covid_qu_ex(tmp) / HEALTHY / "lung masks"
+    shutil.copytree(lungs, tmp / HEALTHY / "infection masks", dirs_exist_ok=True)
+    return str(tmp), "the source calls it Normal, and infection is marked on it"
+
+
+@broken
+def xray_infection_of_128(tmp: Path) -> Broken:
+    return _masked(tmp, "infection masks", lambda mask: mask // 255 * np.uint8(128)), "mask holds 128"
+
+
+@broken
+def xray_tree_without_test(tmp: Path) -> Broken:
+    place = _gone(tmp, "Lung Segmentation Data/Test")
+    return place, "Lung Segmentation Data/Test: is missing; the source has Train, Val, Test"
+
+
+@broken
+def xray_tree_without_train(tmp: Path) -> Broken:
+    return _gone(tmp, "Infection Segmentation Data/Train"), "Infection Segmentation Data/Train: is missing"
+
+
+@broken
+def xray_part_without_a_class(tmp: Path) -> Broken:
+    place = _gone(tmp, "Lung Segmentation Data/Val/Normal")
+    return place, "Lung Segmentation Data/Val/Normal: is missing, but Test has Normal"
+
+
+@broken
+def xray_class_without_infection_masks(tmp: Path) -> Broken:
+    return _gone(tmp, f"{ILL}/infection masks"), f"{ILL}/infection masks: holds no mask"
+
+
+@broken
+def xray_class_without_lungs(tmp: Path) -> Broken:
+    return _gone(tmp, f"{ILL}/lung masks"), f"{ILL}/lung masks: holds no mask"
+
+
+@broken
+def xray_class_without_anything(tmp: Path) -> Broken:
+    _gone(tmp, HEALTHY)
+    (tmp / HEALTHY / "images").mkdir(parents=True)
+    return str(tmp), f"{HEALTHY}: holds no image"
+
+
+@broken
+def xray_phantoms_of_nobody(tmp: Path) -> Broken:
+    return "phantom-xray:0", "not a phantom location; write phantom-xray:N"
+
+
 # CT volumes with lungs ------------------------------------------------------------------------------------------------
 
 
@@ -636,6 +742,18 @@ def settings_of_unknown_key(tmp: Path) -> Broken:
 def settings_of_unknown_unit(tmp: Path) -> Broken:
     (pictures(tmp) / "dataset.yaml").write_text("unit: mmol\n")
     return str(tmp), "unknown unit 'mmol'"
+
+
+@broken
+def settings_of_unknown_modality(tmp: Path) -> Broken:
+    (pictures(tmp) / "dataset.yaml").write_text("modality: MR\n")
+    return str(tmp), "unknown modality 'MR'; choose from: CT, X-ray"
+
+
+@broken
+def settings_of_an_x_ray_in_hounsfield_units(tmp: Path) -> Broken:
+    (pictures(tmp) / "dataset.yaml").write_text("modality: X-ray\nunit: HU\n")
+    return str(tmp), "an X-ray has no Hounsfield units"
 
 
 @broken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from groundglass.data import radiographs
 from groundglass.data.phantoms import draw
 
 
@@ -170,6 +172,21 @@ def lctsc(folder: Path, patients: tuple[str, ...] = ("P-101", "P-201"), slices: 
         lungs[2:6, 3:9] = 1
         nib.save(nib.Nifti1Image(ct, affine), folder / patient / "ct.nii.gz")
         nib.save(nib.Nifti1Image(lungs, affine), folder / patient / "lungs.nii.gz")
+    return folder
+
+
+radiograph = cache(radiographs.draw)
+
+
+def covid_qu_ex(folder: Path, count: int = 40, side: int = 32) -> Path:
+    """The first drawn X-rays in the two trees of COVID-QU-Ex; from 40 on every part of each holds every class."""
+    for number in range(1, count + 1):
+        place, drawn = radiographs.place(number), radiograph(0, number, side)
+        tree = folder / f"{place.source.capitalize()} Segmentation Data" / place.part / place.cohort
+        _save(tree / "images" / f"{place.name}.png", drawn.grey)
+        _save(tree / "lung masks" / f"{place.name}.png", 255 * drawn.lung)
+        if place.source == "infection":
+            _save(tree / "infection masks" / f"{place.name}.png", 255 * drawn.infection)
     return folder
 
 

@@ -244,6 +244,16 @@ def test_settings_name_values_and_unit(tmp_path: Path) -> None:
     assert require_clean(dataset) is not None
 
 
+@pytest.mark.parametrize(
+    ("says", "modality"), [("modality: X-ray", "X-ray"), ("modality: x-ray", "X-ray"), ("{}", "CT")]
+)
+def test_settings_name_the_modality(tmp_path: Path, says: str, modality: str) -> None:
+    (pictures(tmp_path) / "dataset.yaml").write_text(says + "\n")
+    dataset = open_dataset(tmp_path)
+    assert {case.modality for case in dataset.cases} == {modality}
+    assert require_clean(dataset) is not None
+
+
 @pytest.mark.parametrize("kind", ["npy", "nii.gz"])
 def test_a_stack_gives_a_case_a_slice(tmp_path: Path, kind: str) -> None:
     volume = np.random.default_rng(0).integers(-1000, 400, (3, 4, 5)).astype(np.int16)

@@ -89,6 +89,24 @@ def test_lctsc(packs: Path) -> None:
 
 
 @pytest.mark.slow
+def test_covid_qu_ex(tmp_path: Path) -> None:
+    if not UNPACK.is_file():
+        pytest.skip("the real data packs are not here (../shared/data/unpack.py)")
+    subprocess.run([sys.executable, str(UNPACK), str(tmp_path), "covid-qu-ex"], check=True, capture_output=True)
+    dataset = open_dataset(tmp_path / "covid-qu-ex")
+    assert facts(dataset) == ("covid-qu-ex", 2580, 0, Unit.PICTURE, "not known")
+    assert Counter(case.source for case in dataset.cases) == {"infection": 1660, "lung": 920}
+    assert {case.part for case in dataset.cases} == {"train", "validation", "test"}
+    for case in dataset.cases[::20]:
+        # Severe infection may fill the lungs wholly.
+        found = marks(case) - {"background", "lung"}
+        if case.source == "lung":
+            assert found == {"unmarked-lung"}
+        else:
+            assert found == ({"lesion"} if case.cohort == "COVID-19" else set())
+
+
+@pytest.mark.slow
 def test_all_of_them_are_one_data_set_for_four_classes(packs: Path) -> None:
     dataset = open_dataset([packs / name for name in NAMES])
     assert len(dataset.cases) == 50 + 412 + 429 + 200 + 378

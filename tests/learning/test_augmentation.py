@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from groundglass.learning.augmentation import augment
-from groundglass.recipes.settings import Augmentation
+from groundglass.recipes.augmentations import Augmentation
 from tests.learning import tiny
 
 SIDE = 48

@@ -66,7 +66,7 @@ def test_a_run_answers_with_its_kept_weights_and_its_own_statistics(run: Run) ->
     assert (model.preparation.mean, model.preparation.std) == (run.manifest.mean, run.manifest.std)
     assert model.preparation.std
     case = tiny.case(70)
-    labels, p = segment([model], case.image(), case.unit)
+    labels, p, _ = segment([model], case.image(), case.unit)
     assert labels.shape == case.shape
     assert p.shape == (4, *case.shape)
     assert set(np.unique(labels)) <= {0, 1, 2, 3}

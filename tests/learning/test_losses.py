@@ -11,11 +11,21 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
 
 from groundglass.labels import label_set
-from groundglass.learning.losses import build, class_weights, cross_entropy, dice, focal, possible_channels, tversky
+from groundglass.learning.losses import (
+    build,
+    class_weights,
+    cross_entropy,
+    dice,
+    focal,
+    foreground_dice,
+    possible_channels,
+    tversky,
+)
 from groundglass.recipes.settings import LossTerm
-from groundglass.registry import LOSSES
+from groundglass.registry import LOSSES, OWN_LOSS
 
 CT4 = label_set("ct4")
+OF_LOGITS = sorted(set(LOSSES) - {OWN_LOSS})
 POSSIBLE = possible_channels(CT4)
 torch.manual_seed(0)
 LOGITS = torch.randn(2, 4, 6, 5)
@@ -57,7 +67,7 @@ def test_tversky_counts_what_is_missed_more_than_what_is_added() -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 @pytest.mark.parametrize("weighting", [None, {"consolidation": 4.0}])
 def test_a_loss_falls_towards_the_truth_and_ends_near_zero(name: str, weighting: dict[str, float] | None) -> None:
     loss = build([LossTerm(name=name, class_weights=weighting)], CT4, {})
@@ -66,7 +76,7 @@ def test_a_loss_falls_towards_the_truth_and_ends_near_zero(name: str, weighting:
     assert falling[-1] < 0.01
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 def test_following_the_gradient_lowers_the_loss(name: str) -> None:
     logits = LOGITS.clone().requires_grad_()
     loss = build([LossTerm(name=name)], CT4, {})
@@ -123,7 +133,7 @@ def test_a_known_batch_has_torchs_own_cross_entropy_to_the_bit(weights: torch.Te
     assert torch.equal(cross_entropy(LOGITS, TARGET, weights, POSSIBLE), theirs)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 @pytest.mark.parametrize("weighting", SOME_WEIGHTS)
 def test_pixels_of_which_nothing_is_known_may_as_well_not_be_there(
     name: str, weighting: dict[str, float] | None
@@ -137,7 +147,7 @@ def test_pixels_of_which_nothing_is_known_may_as_well_not_be_there(
     assert found[~SOMEWHERE].any(dim=-1).all()
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 @pytest.mark.parametrize("weighting", [*SOME_WEIGHTS, "balanced"])
 def test_a_batch_of_which_nothing_is_known_teaches_nothing(name: str, weighting: dict[str, float] | None) -> None:
     nothing = torch.full_like(TARGET, UNKNOWN)
@@ -158,6 +168,17 @@ def test_an_untyped_lesion_is_the_lesion_class_of_a_network_that_merges_them(nam
     assert float(ours) * other == pytest.approx(float(theirs), rel=1e-5)  # MONAI's focal mean is over classes too
 
 
+def test_the_foreground_dice_of_two_classes_is_the_binary_one() -> None:
+    lesion = (TARGET == 1).long()
+    logits = LOGITS[:, :2]
+    p = torch.sigmoid(logits[:, 1] - logits[:, 0])
+    binary = 1 - 2 * (p * lesion).sum() / (p.sum() + lesion.sum())
+    ours = foreground_dice(logits, lesion, None, torch.eye(2, dtype=torch.bool))
+    assert float(ours) == pytest.approx(float(binary), abs=1e-4)
+    twice = foreground_dice(logits, lesion, torch.tensor([9.0, 2.0]), torch.eye(2, dtype=torch.bool))
+    assert float(twice) == pytest.approx(2 * float(ours))
+
+
 @pytest.mark.parametrize("name", ["dice", "tversky"])
 def test_an_untyped_lesion_adds_to_no_class_but_those_it_is_not(name: str) -> None:
     """Against MONAI, class by class, over the pixels whose membership of the class is known."""
@@ -174,17 +195,22 @@ def test_an_untyped_lesion_adds_to_no_class_but_those_it_is_not(name: str) -> No
     assert float(ours) == pytest.approx(float(np.mean(per_class)), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 @pytest.mark.parametrize(("code", "chosen"), [(UNTYPED, (1, 2)), (UNMARKED, (1, 2, 3))])
 def test_a_partly_known_pixel_pulls_to_its_set_and_to_none_of_it(name: str, code: int, chosen: tuple[int, ...]) -> None:
     logits, target = LOGITS.clone(), TARGET.clone()
     logits[0, :, 2, 3] = 0
     target[0, 2, 3] = code
     pull = -gradient(name, logits, target, None)[0, :, 2, 3]
+    if name == "foreground_dice" and 0 not in chosen and len(chosen) == 3:
+        # It is some foreground, which is all that is known, and background has no part in this loss.
+        assert not pull.any()
+        return
     inside = pull[list(chosen)]
     assert torch.equal(inside, inside[:1].expand_as(inside))
     assert inside[0] > 0
-    assert all(pull[channel] < 0 for channel in range(4) if channel not in chosen)
+    judged = range(1, 4) if name == "foreground_dice" else range(4)
+    assert all(pull[channel] < 0 for channel in judged if channel not in chosen)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
@@ -201,7 +227,7 @@ def test_a_partly_known_pixel_weighs_the_mean_of_what_it_may_be(name: str) -> No
     assert float(one(LOGITS, target, named, POSSIBLE)) == pytest.approx(float(expected), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 def test_losses_of_partly_known_batches_fall_towards_what_is_known(name: str) -> None:
     loss = build([LossTerm(name=name)], CT4, {})
     target = TARGET.masked_fill(SOMEWHERE & (TARGET > 0), UNMARKED)

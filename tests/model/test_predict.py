@@ -8,7 +8,7 @@ from groundglass.errors import DataError, RunError
 from groundglass.labels import label_set
 from groundglass.model.predict import Model, check_together, mean_thresholds, probabilities, segment
 from groundglass.model.prepare import Preparation, clip01
-from groundglass.recipes.settings import Intensity
+from groundglass.recipes.settings import Hounsfield as Intensity
 
 INTENSITY = Intensity.model_validate({"clip_hu": [-1000, 200], "scale": {"name": "unit"}})
 CT4 = label_set("ct4")
@@ -110,13 +110,13 @@ def test_thresholds_and_argmax_are_not_mixed():
 
 
 def test_a_segmentation_holds_canonical_values_decided_on_the_image_s_grid():
-    labels, p = segment([model()], image(), Unit.HU)
+    labels, p, _ = segment([model()], image(), Unit.HU)
     assert labels.shape == image().shape
     np.testing.assert_array_equal(labels, CT4.decode(p.argmax(axis=0)))
-    lower, _ = segment([model(thresholds={"consolidation": 0.01, "ground-glass": 1.0})], image(), Unit.HU)
+    lower, _, _ = segment([model(thresholds={"consolidation": 0.01, "ground-glass": 1.0})], image(), Unit.HU)
     assert (lower == 2).sum() > (labels == 2).sum()
 
 
 def test_the_lesion_set_answers_in_its_own_value():
-    labels, _ = segment([model(labels=label_set("lesion"))], image(), Unit.HU)
+    labels, _, _ = segment([model(labels=label_set("lesion"))], image(), Unit.HU)
     assert set(np.unique(labels)) == {0, 5}

@@ -17,9 +17,9 @@ from groundglass.model.prepare import (
     shrink,
     shrink_labels,
     statistics,
-    to_hu,
+    to_scale,
 )
-from groundglass.recipes.settings import Intensity
+from groundglass.recipes.settings import Hounsfield as Intensity
 
 sides = st.integers(5, 90)
 square = st.sampled_from([32, 64])
@@ -43,9 +43,9 @@ def test_intensities_are_clipped_and_laid_over_0_to_1():
 
 def test_a_picture_s_grey_values_are_laid_over_the_recipe_s_window():
     image = np.array([[0, 51, 255]], np.float32)
-    np.testing.assert_allclose(to_hu(image, Unit.PICTURE, intensity()), [[-1000, -720, 400]], rtol=1e-6)
+    np.testing.assert_allclose(to_scale(image, Unit.PICTURE, intensity()), [[-1000, -720, 400]], rtol=1e-6)
     other = intensity(picture_window_hu=[-500, 0])
-    np.testing.assert_allclose(to_hu(image, Unit.PICTURE, other), [[-500, -400, 0]], rtol=1e-6)
+    np.testing.assert_allclose(to_scale(image, Unit.PICTURE, other), [[-500, -400, 0]], rtol=1e-6)
 
 
 def test_an_unknown_unit_is_refused_with_what_to_do():

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from groundglass.errors import RecipeError
 from groundglass.recipes import load, parse, read_text, shipped
+from tests.conftest import Cli
 
 Keys = tuple[str | int, ...]
 # Their keys are the data's sources and the label set's classes, not settings.
@@ -25,14 +27,17 @@ def mappings(value: Any, path: Keys = ()) -> Iterator[tuple[Keys, dict[str, Any]
             yield from mappings(item, (*path, key))
 
 
-PLACES = [
-    (name, path, key)
-    for name in shipped()
-    for path, mapping in mappings(load(name).model_dump(mode="json"))
-    for key in mapping
-    # The network's name is no knob of it.
-    if (*path, key) != ("architecture", "name")
-]
+# One of all that stand at one path beside the same keys.
+PLACES = list(
+    {
+        (path, key, tuple(mapping)): (name, path, key)
+        for name in shipped()
+        for path, mapping in mappings(load(name).model_dump(mode="json"))
+        for key in mapping
+        # The network's name is no knob of it.
+        if (*path, key) != ("architecture", "name")
+    }.values()
+)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +134,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
         (b"", "a recipe is a mapping"),
         (b"\xff\xfe\x00", "cannot be read as a recipe"),
         (b"name: x\n", "field required"),
+        (b"name: x\nlabel: ct4\n", "unknown setting 'label'; did you mean 'labels'"),
         (b"!!python/object/apply:os.system ['true']\n", "not valid YAML"),
     ],
 )
@@ -148,6 +154,88 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "folder.yaml").mkdir()
     with pytest.raises(RecipeError, match=r"folder\.yaml: cannot be read"):
         load(tmp_path / "folder.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("extends: segnett", "'extends' takes the name of a shipped recipe; did you mean 'segnet'?"),
+        ("extends: mine.yaml", "'extends' takes the name of a shipped recipe"),
+        ("extends: [segnet]", "'extends' takes the name of a shipped recipe"),
+        ("extends: segnet\nepohcs: 3", "unknown setting 'epohcs'; did you mean 'epochs'"),
+        ("extends: segnet\nloss: [{weight: 2}]", "'loss.0.name': field required"),
+        ("extend: segnet\nepochs: 3", "unknown setting 'extend'"),
+    ],
+)
+def test_a_base_that_cannot_be_is_one_line(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    with pytest.raises(RecipeError) as caught:
+        load(file)
+    assert message in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("base", sorted(shipped()))
+def test_a_recipe_holds_only_what_differs_from_the_one_that_it_extends(base: str, tmp_path: Path) -> None:
+    """Also from one that extends another. A part that both have is its own as a whole."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: {base}\nname: mine\nschedule: {{name: cosine}}\ncheckpoint: {{metric: train/loss}}\n")
+    whole = load(base).model_dump()
+    own = {"name": "mine", "schedule": {"name": "cosine"}, "checkpoint": {"metric": "train/loss"}}
+    assert load(file) == parse({**whole, **own}, "mine")
+    assert load(file, ["schedule.step=epoch"]).schedule.step == "epoch"  # type: ignore[union-attr]
+
+
+def test_the_run_s_recipe_extends_nothing(tmp_path: Path) -> None:
+    """What was trained stands in the run whatever becomes of the base."""
+    assert "extends" not in load("segnet-better").to_yaml()
+
+
+@pytest.mark.parametrize("name", ["segnet", "segnet-better"])
+def test_the_command_shows_the_whole_recipe_under_its_header(name: str, tmp_path: Path, cli: Cli) -> None:
+    answer = cli("recipe", name)
+    assert answer.code == 0
+    assert answer.out.startswith(f"# {shipped()[name]}\n")
+    values = yaml.safe_load(answer.out)
+    assert "extends" not in values
+    assert set(values) >= {"labels", "split", "optimiser", "epochs", "checkpoint"}
+    assert parse(values, name) == load(name)
+    assert cli("recipe", name, "-o", tmp_path / "mine.yaml").code == 0
+    assert load(tmp_path / "mine.yaml") == load(name)
+
+
+def test_the_command_shows_a_file_of_one_s_own_as_a_whole(tmp_path: Path, cli: Cli) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("# Mine.\n# Quick.\nextends: segnet # as the paper\nname: mine\nepochs: 3\n# the end\n")
+    answer = cli("recipe", file)
+    assert answer.out.startswith("# Mine.\n# Quick.\nname: mine\n")
+    assert parse(yaml.safe_load(answer.out), "mine") == load(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("demo", ["checkpoint.keep=last", "checkpoint.every_improvement=2"], "every_improvement: 2 does nothing"),
+        ("demo", ["modality=X-ray"], "modality X-ray needs intensity.clip_grey"),
+        ("demo", ["modality=x-ray"], "'modality': should be 'CT' or 'X-ray'"),
+        ("demo", ["intensity.clip_grey=[0, 255]"], "one of the two"),
+        ("cxr-lung", ["intensity={clip_gray: [0, 255], scale: {name: unit}}"], "did you mean 'clip_grey'"),
+        ("cxr-lung", ["first_stage={roi: predicted}"], "label set 'lung' needs none before it"),
+        ("cxr-infection", ["first_stage.roi=lungs"], "should be 'truth', 'predicted' or 'none'"),
+        ("cxr-infection", ["split.source=[lung]"], "did you mean 'sources'"),
+    ],
+)
+def test_the_command_refuses_such_settings_in_one_line_and_writes_nothing(
+    name: str, settings: list[str], message: str, cli: Cli, tmp_path: Path
+) -> None:
+    words = [word for setting in settings for word in ("--set", setting)]
+    answer = cli("train", name, "--data", "phantom:2", "-o", tmp_path / "run", *words)
+    assert answer.code == 2, answer
+    assert message in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_shipped_recipe_has_a_header_and_its_file_s_name() -> None:

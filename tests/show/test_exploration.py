@@ -151,7 +151,7 @@ def test_numbers_are_those_of_the_labels(mixed: str) -> None:
     assert "5; 3 with lesions, 1 without, 1 in which lesions are not marked" in section(mixed, "What the data are")
     classes = section(mixed, "Classes")
     assert "drawn Ground-glass 12 0.391 % 2 of 3" in classes
-    assert "other Lung, lesions not marked (partly known: other lung or ground-glass or consolidation) 576" in classes
+    assert "other Lung, lesions not marked (partly known: lung or ground-glass or consolidation) 576" in classes
     sizes = section(mixed, "Lesion sizes")
     assert "1 of 'drawn' have none" in sizes
     assert "in 1 of 'other' nobody marked lesions" in sizes

@@ -1,4 +1,4 @@
-"""Histograms, confusion matrices, intervals and curves."""
+"""Histograms, confusion matrices and intervals."""
 
 from __future__ import annotations
 
@@ -11,23 +11,11 @@ import pytest
 from PIL import Image
 
 from groundglass.errors import DataError
-from groundglass.files import WriteError, write_csv
+from groundglass.files import WriteError
 from groundglass.show.colours import INK, SERIES, rgb
-from groundglass.show.curves import best_epoch, compare_curves, curves
 from groundglass.show.statistics import confusion_matrix, histograms, metric_intervals, row_percentages
 
 NAMES = ("background", "ground-glass", "consolidation")
-
-
-def epochs(n: int = 4, offset: float = 0.0) -> list[dict[str, Any]]:
-    return [
-        {"epoch": e, "learning_rate": 1e-3, "seconds": 2.0}
-        | {f"{part}/loss": 1 / e + offset for part in ("train", "validation")}
-        | {f"{part}/miou": 1 - 1 / e for part in ("train", "validation")}
-        | {f"{part}/f1_consolidation": 0.5 for part in ("train", "validation")}
-        | {f"{part}/f1_lesions": 0.4 for part in ("train", "validation")}
-        for e in range(1, n + 1)
-    ]
 
 
 def measure(name: str, value: float, low: float, high: float, n: int = 24) -> dict[str, Any]:
@@ -40,9 +28,6 @@ def shows(path: Path, colour: str) -> bool:
 
 
 PLOTS: tuple[Callable[[Path], Path], ...] = (
-    lambda path: curves(epochs(), path),
-    lambda path: compare_curves({"a": [epochs()], "b": [epochs(), epochs(5)]}, path),
-    lambda path: compare_curves({"a": [epochs(), epochs(5)]}, path, parts=("validation",), each=True),
     lambda path: histograms({"a": np.arange(50.0)}, {"a": np.arange(50.0) / 9}, path, limits=(5, 40)),
     lambda path: confusion_matrix(np.eye(3, dtype=int), NAMES, path),
     lambda path: metric_intervals([measure("lesion", 0.5, 0.4, 0.6)], path),
@@ -119,59 +104,3 @@ def test_ways_to_average_and_models_get_places_of_their_own(tmp_path: Path) -> N
     ]
     assert sizes[1][0] > sizes[0][0]
     assert sizes[2][1] > sizes[0][1]
-
-
-def test_curves_of_a_table_and_of_its_file_are_the_same(tmp_path: Path) -> None:
-    rows = epochs()
-    write_csv(tmp_path / "curves.csv", list(rows[0]), rows)
-    from_rows = curves(rows, tmp_path / "a.png")
-    from_file = curves(tmp_path / "curves.csv", tmp_path / "b.png")
-    # The file keeps six digits; no pixel may differ by more than that shows.
-    pictures = [np.asarray(Image.open(path).convert("L"), int) for path in (from_rows, from_file)]
-    assert np.abs(pictures[0] - pictures[1]).max() < 8
-
-
-def test_the_best_epoch_is_the_lowest_loss_and_the_highest_score(tmp_path: Path) -> None:
-    rows = epochs(5)
-    rows[1]["validation/loss"] = 0.01
-    rows[3]["validation/loss"] = float("nan")
-    rows[2]["validation/miou"] = 0.99
-    assert best_epoch(rows) == 2
-    assert best_epoch(rows, "validation/miou") == 3
-    assert best_epoch(rows, "validation/f1_lesions") == 1
-    assert best_epoch(rows, "not/there") is None
-    curves(rows, tmp_path / "unmarked.png", monitor="not/there")
-
-
-def test_runs_of_different_length_and_gaps_are_drawn_together(tmp_path: Path) -> None:
-    holed = epochs(6)
-    holed[2]["validation/loss"] = None
-    del holed[3]["train/loss"]
-    path = curves([epochs(3), holed, epochs(1)], tmp_path / "folds.png")
-    assert shows(path, "#D55E00")
-    curves(epochs(1), tmp_path / "single.png")
-
-
-def test_a_constant_offset_between_runs_widens_the_band(tmp_path: Path) -> None:
-    def pale(offset: float) -> int:
-        loss = [{key: row[key] for key in ("epoch", "validation/loss")} for row in epochs(9)]
-        other = [{key: row[key] for key in ("epoch", "validation/loss")} for row in epochs(9, offset)]
-        picture = np.asarray(Image.open(curves([loss, other], tmp_path / "band.png")).convert("RGB"), int)
-        return int(((picture[..., 0] > 230) & (picture[..., 2] < 235) & (picture[..., 1] > 200)).sum())
-
-    assert pale(0.3) > 4 * pale(0.0) + 100
-
-
-def test_tables_that_hold_nothing_to_draw_say_so(tmp_path: Path) -> None:
-    path = tmp_path / "curves.png"
-    with pytest.raises(DataError, match="empty"):
-        curves([], path)
-    with pytest.raises(DataError, match="'epoch'"):
-        curves([{"train/loss": 1.0}], path)
-    with pytest.raises(DataError, match="train/loss"):
-        curves([{"epoch": 1, "seconds": 2.0}], path)
-    with pytest.raises(DataError, match=r"nowhere\.csv"):
-        curves(tmp_path / "nowhere.csv", path)
-    with pytest.raises(DataError, match="'dice'"):
-        compare_curves({"a": [epochs()]}, path, quantities=["dice"])
-    assert not path.exists()

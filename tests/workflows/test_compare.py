@@ -102,7 +102,8 @@ def test_the_table_holds_what_evaluate_says(seeds: list[Path], tmp_path: Path) -
 def test_the_files_say_the_same(seeds: list[Path], tmp_path: Path) -> None:
     done = compare(seeds[:2], out=tmp_path / "out", latex=True, csv=tmp_path / "table.csv", bootstrap=50)
     files = {path.name for path in (tmp_path / "out").iterdir()}
-    assert files == {"comparison.csv", "pairs.csv", "comparison.json", "comparison.tex", "paired.png"}
+    tables = {"comparison.csv", "pairs.csv", "comparison.json", "comparison.tex", "learning.csv"}
+    assert files == tables | {"paired.png", "learning.png"}
     rows = table(tmp_path / "table.csv")
     assert rows == table(tmp_path / "out" / "comparison.csv")
     cells = done.comparison.cells["lung_surface_dice"]
@@ -151,6 +152,35 @@ def test_the_command_prints_what_it_writes(seeds: list[Path], tmp_path: Path, cl
     answer = cli("compare", *seeds[:2], *options)
     assert json.loads(answer.out) == json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert json.loads(answer.out)["metric"] == "ground-glass_recall"
+
+
+def test_what_was_learned_is_drawn_of_runs_that_have_curves(
+    copies: list[Path], masks: Path, drawn: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for named in (copies[:2], [path / "evaluation" / "held-out" for path in copies[:2]]):
+        done = compare(named, out=out, bootstrap=0).comparison
+        rows = table(out / "learning.csv")
+        assert [row["recipe"] for row in rows] == [name for name in done.names for _ in range(16)]
+        own = table(Run.open(copies[1]).curves)
+        last = next(row for row in reversed(rows) if (row["part"], row["measure"]) == ("train", "f1_lesions"))
+        assert (last["epoch"], last["mean"], last["n"]) == ("4", own[-1]["train/f1_lesions"], "1")
+        assert (out / "learning.png").is_file()
+        (out / "learning.csv").unlink()
+    # Masks have none, nor have the weights of an evaluation that were trained on since.
+    compare([copies[0], masks], drawn, out=out, bootstrap=0)
+    assert {row["recipe"] for row in table(out / "learning.csv")} == {"seed0"}
+    weights = copies[0] / "weights" / "best.pt"
+    weights.write_bytes(weights.read_bytes() + b"more")
+    compare([copies[0] / "evaluation" / "held-out", masks], drawn, out=out, bootstrap=0)
+    assert not list(out.glob("learning.*")), "curves of another comparison beside this one's tables"
+
+
+def test_damaged_curves_are_refused(copies: list[Path], tmp_path: Path, cli: Cli) -> None:
+    (copies[1] / "curves.csv").write_text("epoch,train/loss\nsoon,1\n")
+    with untouched(tmp_path):
+        answer = cli("compare", *copies[:2], "-o", tmp_path / "none")
+    assert_refused(answer, "seed1: curves: a row has no number in its column 'epoch'")
 
 
 # Masks ----------------------------------------------------------------------------------------------------------------
@@ -256,6 +286,7 @@ def test_a_recipe_of_a_cross_validation_is_compared_out_of_fold(folds: list[Run]
     assert found.names == ("demo", "again")
     assert set(found.records[0].ids) == {case.id for case in dataset.cases}
     assert found.cells["any_lesion_dice"][1].value == 1
+    assert {(row["recipe"], row["n"]) for row in table(tmp_path / "out" / "learning.csv")} == {("demo", "2")}
     assert found.n_clusters == 16  # twelve slices of unknown patients and four volumes
     # Without the pooled tables the folds are evaluated, and the same comes out.
     shutil.rmtree(recipe / "out-of-fold")
@@ -452,8 +483,10 @@ def test_evaluate_refuses_folders_that_do_not_fit_the_data(name: str, tmp_path: 
 def test_evaluate_refuses_what_masks_cannot_have(masks: Path, run: Run, drawn: Path, tmp_path: Path, cli: Cli) -> None:
     for arguments, fragment in (
         ((masks,), "has no mask of images_radiopedia.npy row 0"),
-        ((masks, "--part", "all"), "leave out --part and --tta"),
-        ((masks, "--tta", "flips"), "leave out --part and --tta"),
+        ((masks, "--part", "all"), "leave out --part, --tta, --roi and --threshold"),
+        ((masks, "--tta", "flips"), "leave out --part, --tta, --roi and --threshold"),
+        ((masks, "--threshold", "0.5"), "leave out --part, --tta, --roi and --threshold"),
+        ((masks, "--roi", "truth"), "leave out --part, --tta, --roi and --threshold"),
         ((run.path, "--labels", "ct3"), "is for masks"),
     ):
         with untouched(tmp_path):

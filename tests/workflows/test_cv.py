@@ -94,7 +94,7 @@ def test_the_folder_holds_what_its_docstring_lists(whole: CrossValidation) -> No
     assert plan["data_fingerprint"] == run.manifest.data_fingerprint
     assert set(plan["test_ids"]) == set(run.split.test)
     assert plan["recipes"]["demo"] == run.recipe.model_dump(mode="json")
-    for name in ("curves.png", "demo/curves.csv", "demo/curves.png", "demo/test/summary.json"):
+    for name in ("curves.csv", "curves.png", "demo/curves.csv", "demo/curves.png", "demo/test/summary.json"):
         assert (whole.folder / name).is_file(), name
     assert not list(whole.folder.rglob(".*"))
 
@@ -107,6 +107,33 @@ def test_curves_hold_every_fold_and_their_mean(whole: CrossValidation) -> None:
     np.testing.assert_allclose(mean, (first + second) / 2, rtol=1e-4)
     np.testing.assert_allclose(sd, abs(first - second) / np.sqrt(2), rtol=1e-2)
     assert [row["n"] for row in rows] == ["1"] * 4 + ["2"] * 4
+
+
+def test_curves_of_all_recipes_are_the_means_of_each(whole: CrossValidation) -> None:
+    with open(whole.folder / "curves.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(whole.folder / "demo" / "curves.csv", newline="") as file:
+        theirs = {(row["fold"], row["epoch"]): row for row in csv.DictReader(file)}
+    assert {(row["part"], row["measure"]) for row in rows} == {
+        (part, measure) for part in ("train", "validation") for measure in ("loss", "f1_lesions")
+    }
+    assert len(rows) == 8
+    for row in rows:
+        assert (row["recipe"], row["n"]) == ("demo", "2")
+        column = f"{row['part']}/{row['measure']}"
+        assert row["mean"] == theirs["mean", row["epoch"]][column]
+        assert row["std"] == theirs["sd", row["epoch"]][column]
+
+
+def test_curves_that_are_missing_are_drawn_again(whole: CrossValidation, drawn: Path, tmp_path: Path, cli: Cli) -> None:
+    """As in a folder of an earlier groundglass, which drew them without a table."""
+    out = Path(shutil.copytree(whole.folder, tmp_path / "cv"))
+    (out / "curves.csv").unlink()
+    (out / "curves.png").write_bytes(b"old")
+    answer = cli(*command(drawn, out))
+    assert answer.code == 0, answer.err
+    for name in ("curves.csv", "curves.png"):
+        assert (out / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
 # Scores that can be made again by hand --------------------------------------------------------------------------------

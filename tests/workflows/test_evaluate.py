@@ -47,7 +47,7 @@ def test_held_out_cases_and_no_others_are_scored(run: Run, drawn: Path, tmp_path
     assert "the kept epoch was chosen on these very cases; expect less on new ones" in about["notes"]
     assert list(result.notes) == about["notes"]
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("cases.csv", "summary.csv", "negatives.csv", "summary.json", "measured.json"),
+        *("cases.csv", "summary.csv", "negatives.csv", "cohorts.csv", "summary.json", "measured.json"),
     }
 
 

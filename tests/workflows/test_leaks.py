@@ -19,8 +19,8 @@ from groundglass.data.defects import Scan
 from groundglass.data.leaks import certify
 from groundglass.data.phantoms import draw
 from groundglass.run import Run
+from groundglass.workflows.dividing import make_split
 from groundglass.workflows.opening import open_clean
-from groundglass.workflows.train import make_split
 from tests.cli.test_bad_input import assert_refused, untouched
 from tests.conftest import TINY, Cli
 

@@ -8,10 +8,10 @@ import pytest
 
 import groundglass as gg
 from groundglass import recipes
-from groundglass.data import explicit, scan
+from groundglass.data import explicit
 from groundglass.recipes.settings import Rows
-from groundglass.workflows.opening import check_classes
-from groundglass.workflows.train import make_split
+from groundglass.workflows.dividing import make_split
+from groundglass.workflows.opening import check_classes, open_clean
 from groundglass.write.submission import verify
 
 pytestmark = pytest.mark.realdata
@@ -53,5 +53,5 @@ def test_train_evaluate_and_submit(covid_segmentation: Path, tmp_path: Path) -> 
     submission = gg.submit([run], covid_segmentation, tmp_path / "submission.csv")
     assert verify(submission)[0] == 5_242_880
     # A split made again from the data is the split of the run.
-    dataset = gg.open_dataset(covid_segmentation)
-    assert make_split(run.recipe, dataset, scan(dataset), None) == run.split
+    dataset, searched = open_clean(covid_segmentation, run.recipe)
+    assert make_split(run.recipe, dataset, searched, None) == run.split

@@ -78,8 +78,9 @@ def test_everything_listed_can_be_chosen() -> None:
     for row in found["architectures"]:
         assert recipes.load("demo", [f"architecture={{name: {row['name']}}}"]).architecture.name == row["name"]
     for row in found["losses"]:
-        assert recipes.load("demo", [f"loss.0.name={row['name']}"]).loss[0].name == row["name"]
-    assert {row["name"] for row in found["labels"]} == {"ct4", "ct3", "lesion"}
+        alone = [f"loss=[{{name: {row['name']}}}]"]
+        assert recipes.load("demo", alone).loss[0].name == row["name"]
+    assert {row["name"] for row in found["labels"]} == {"ct4", "ct3", "lesion", "lung"}
     assert all(row["what"] for rows in found.values() for row in rows)
     assert "encoders" not in found
     assert {"resnet34", "efficientnet-b2"} <= {row["name"] for row in gg.catalogue("encoders")["encoders"]}

@@ -15,7 +15,8 @@ from groundglass import recipes
 from groundglass.data import require_clean
 from groundglass.errors import RecipeError
 from groundglass.run import Run
-from groundglass.workflows.train import default_folder, parse_duration, parse_fold
+from groundglass.workflows.dividing import parse_fold
+from groundglass.workflows.train import default_folder, parse_duration
 from tests.conftest import TINY, Cli
 
 

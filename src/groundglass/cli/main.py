@@ -114,11 +114,28 @@ def train(
     settings: Settings = [],  # noqa: B006
     test: Annotated[int, typer.Option(help="Put so many cases aside, in whole patients, for --part test.", min=0)] = 0,
     start_from: StartFrom = None,
+    first_stage: Annotated[
+        str | None, typer.Option(help="Run that finds the lungs, for a recipe with a first_stage.", metavar="RUN")
+    ] = None,
 ) -> None:
     """Train a recipe on a data set, into a run folder."""
     from groundglass.workflows.train import train as verb
 
-    verb(recipe, data, out, fold, resume, max_time, encoder_weights, download, device, settings, test, start_from)
+    verb(
+        recipe,
+        data,
+        out,
+        fold,
+        resume,
+        max_time,
+        encoder_weights,
+        download,
+        device,
+        settings,
+        test,
+        start_from,
+        first_stage,
+    )
 
 
 @app.command(epilog="Example: groundglass cv unet effnet-lite --data data/covid-segmentation --validate-on medseg")
@@ -188,13 +205,19 @@ def evaluate(
     bootstrap: Annotated[int, typer.Option(help="Resamples behind the intervals; 0: none.", min=0)] = 1000,
     figures: Annotated[bool, typer.Option(help="Draw the pictures.")] = True,
     labels: Annotated[str | None, typer.Option(help="The label set to score masks in.", metavar="SET")] = None,
+    roi: Annotated[
+        Literal["truth", "predicted", "none"] | None, typer.Option(help="What a second stage sees, other than trained.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Decide lesions by this probability, whatever the recipe says.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score runs on cases they did not learn from; several runs are folds of one recipe. Or score finished masks."""
     from groundglass.cli.printing import print_evaluation
     from groundglass.workflows.evaluate import evaluate as verb
 
-    result = verb(runs, data, out, part, tta, device, bootstrap, figures, labels)
+    result = verb(runs, data, out, part, tta, device, bootstrap, figures, labels, roi, threshold)
     if as_json:
         _json(result.to_dict())
     else:
@@ -209,9 +232,10 @@ def compare(
     data: Annotated[
         str | None, typer.Option(help="Evaluate on these data what was not yet; needed for masks.", metavar="DATA")
     ] = None,
-    metric: Annotated[str, typer.Option(help="A class and a measure, in which every pair is tested.")] = (
-        "any_lesion_dice"
-    ),
+    metric: Annotated[
+        str | None,
+        typer.Option(help="A class and a measure, in which every pair is tested; by default any_lesion_dice."),
+    ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the tables and the figure.")] = Path("compare"),
     latex: Annotated[bool, typer.Option("--latex", help="Also write comparison.tex.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file too.", metavar="FILE")] = None,
@@ -242,11 +266,14 @@ def predict(
     unit: Annotated[str | None, typer.Option(help="HU or picture, where the file cannot say.")] = None,
     save_probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities.")] = False,
     device: Device = "auto",
+    modality: Annotated[
+        str | None, typer.Option(help="CT or X-ray: what the files are, where they are taken for the other.")
+    ] = None,
 ) -> None:
     """Segment pictures and npy stacks; masks come on the grid and in the form of the input."""
     from groundglass.workflows.predict import predict as verb
 
-    written = verb(run.split(","), inputs, out, tta, unit, save_probabilities, device)
+    written = verb(run.split(","), inputs, out, tta, unit, save_probabilities, device, modality)
     typer.echo(f"{len(written)} label maps: {out} (values: see docs/data.md; shares: {out / 'areas.csv'})")
     typer.echo("Research software, not a medical device.")
 

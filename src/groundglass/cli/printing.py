@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from groundglass.measure.cohorts import ALL, PREDICTION, CohortRow, Number
 from groundglass.measure.protocols import COVID_CT_SEG, INF_NET
+from groundglass.measure.record import shown_labels
 from groundglass.measure.summary import ANY_LESION
 from groundglass.show.tables import format_value, print_table
 
@@ -25,6 +27,17 @@ _SHOWN = 3
 _PAIRS_SHOWN = 20
 # Of the averages these are shown; all are in summary.csv, with how many cases left each mean as undefined.
 _AVERAGES = ("pooled", "per image, positives", "per patient, positives", "per group, positives")
+# Lungs are in nearly every image, and systems report their means over all.
+_AVERAGES_OF_LUNGS = ("pooled", "per image", "per patient", "per group")
+# The measures of cohorts in few words; false alarms are counted in the images without a lesion.
+_COHORT_MEASURES = {
+    "any_lesion_dice_empty1": "Dice, all",
+    "any_lesion_iou_empty1": "IoU, all",
+    "any_lesion_dice": "Dice, with lesion",
+    "any_lesion_dice_pooled": "Dice, pooled",
+    "false_positive_rate": "false alarms, share",
+    "false_positive_pixels": "false pixels, mean",
+}
 # Of the numbers of a protocol these are shown; all are in summary.json.
 _PROTOCOL_NUMBERS = {INF_NET.name: ("meanDic", "maxDic", "MAE"), COVID_CT_SEG.name: ("DSC", "DSC sd", "NSD", "NSD sd")}
 
@@ -104,18 +117,20 @@ def print_evaluation(result: Evaluation) -> None:
     scores = [[row.metric, (row.value, row.low, row.high), row.n, row.n_undefined] for row in s.benchmarks]
     title = f"{len(s.cases)} cases ({result.part}); 95 % intervals by {s.clusters}"
     print_table(["score", "value", "n", "undefined"], scores, title)
-    for metric in ("dice", "precision", "recall"):
-        found = [r for r in s.averages if r.metric == metric and r.label in (*s.labels.lesions, ANY_LESION)]
-        averages = [a for a in dict.fromkeys(r.average for r in found) if a in _AVERAGES]
+    wanted = _AVERAGES if s.labels.lesions else _AVERAGES_OF_LUNGS
+    for metric in ("dice", *([] if s.labels.lesions else ["iou"]), "precision", "recall"):
+        found = [r for r in s.averages if r.metric == metric and r.label in shown_labels(s.labels)]
+        averages = [a for a in dict.fromkeys(r.average for r in found) if a in wanted]
         cells = {(r.label, r.average): f"{format_value((r.value, r.low, r.high))} n {r.n}" for r in found}
         rows = [[label, *(cells[label, a] for a in averages)] for label in dict.fromkeys(r.label for r in found)]
         print_table([metric, *averages], rows)
     negatives = [
         [n.label, n.n_positive, n.n_negative, n.n_with_false_positives, n.mean_fp_pixels]
         for n in s.negatives
-        if n.label in (*s.labels.lesions, ANY_LESION)
+        if n.label in shown_labels(s.labels)
     ]
     print_table(["class", "positive", "negative", "with false positives", "mean false pixels"], negatives)
+    _print_cohorts(result)
     _print_boundaries(result)
     _print_protocols(result)
     for line in result.certificate:
@@ -125,6 +140,35 @@ def print_evaluation(result: Evaluation) -> None:
     typer.echo(f"Tables: {result.folder}")
     if result.figures:
         typer.echo(f"Figures: {result.figures[0].parent}")
+
+
+def _print_cohorts(result: Evaluation) -> None:
+    """The prediction beside its rivals, then by cohort: one table each, and what they say in words."""
+    table = result.cohorts
+    if table is None or not table.informative:
+        return
+    everyone = {row.answer: row for row in table.rows if row.cohort == ALL}
+    cohorts = {name: table.row(name) for name in table.cohorts} if len(table.cohorts) > 1 else {}
+    for title, rows in (
+        (f"{ALL}: {_held(everyone[PREDICTION])}; over all, empty on empty is 1", everyone),
+        ("prediction by cohort", {f"{name}: {_held(row)}": row for name, row in cohorts.items()}),
+    ):
+        cells = [
+            [heading, *(_with_limits(row.numbers[name]) for row in rows.values())]
+            for name, heading in _COHORT_MEASURES.items()
+        ]
+        if rows:
+            print_table(["any lesion", *rows], cells, title)
+    for sentence in table.sentences():
+        typer.echo(sentence)
+
+
+def _with_limits(number: Number) -> tuple[float, float, float]:
+    return number.value, number.low, number.high
+
+
+def _held(row: CohortRow) -> str:
+    return f"{row.n_lesion} with a lesion, {row.n_empty} without"
 
 
 def _print_boundaries(result: Evaluation) -> None:
@@ -190,7 +234,11 @@ def print_cv(result: CrossValidation) -> None:
         [r.name, f"{len(r.finished)} of {result.folds}", *cells(r.out_of_fold), *cells(r.test)] for r in result.recipes
     ]
     columns = ["recipe", "folds", "out of fold", "n", "test part", "n"]
-    print_table(columns, rows, "any-lesion Dice, mean over the n images with lesions, with 95 % intervals")
+    scored = {score.label for r in result.recipes for score in (r.out_of_fold, r.test) if score is not None}
+    title = "any-lesion Dice, mean over the n images with lesions, with 95 % intervals"
+    if scored - {ANY_LESION}:
+        title = f"Dice of {' or '.join(sorted(scored))}, mean over the n images that hold it, with 95 % intervals"
+    print_table(columns, rows, title)
     for r in result.recipes:
         if r.missing:
             missing = ", ".join(f"{k}/{result.folds}" for k in r.missing)

@@ -25,6 +25,9 @@ from groundglass.labels import LABELS, LESION_VALUES
 AIR_HU = -950.0
 # Below this share of a lesion, stray air pixels are the rough edge of a contour.
 AIR_SHARE = 0.01
+# A larger part of an X-ray's infection outside its lungs shows that masks were mixed up. Of the 930 infection masks of
+# COVID-QU-Ex that were measured none leaves the lungs by a pixel; laid on the lungs of another, 78 % pass this bar.
+STRAY_SHARE = 0.2
 PERCENTILES = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
 # Percentiles come from at most this many pixels, drawn evenly from all images with a fixed seed.
 _SAMPLE = 4_000_000
@@ -74,8 +77,9 @@ def scan(
 
     `progress` is called with (cases done, all cases), `visit` with every case and what was read of it.
     Raises nothing for bad data: what cannot be read is a defect.
-    Error kinds: `unreadable`, `not-a-number`, `wrong-shape`, `bad-mask-values`, `undeclared-class`. Warning kinds:
-    `overlapping-classes`, `unlabelled-pixels`, `lesion-on-air`, `constant-image`, `exact-duplicate`.
+    Error kinds: `unreadable`, `not-a-number`, `wrong-shape`, `bad-mask-values`, `undeclared-class`,
+    `mixed-up-triplet`. Warning kinds: `overlapping-classes`, `unlabelled-pixels`, `lesion-on-air`, `constant-image`,
+    `exact-duplicate`.
     """
     cases = (*dataset.cases, *dataset.test)
     random = np.random.default_rng(0)
@@ -110,6 +114,8 @@ def scan(
             defects += _label_defects(case, labels, present, dataset.classes)
             if image is not None and image.shape == labels.labels.shape:
                 defects += _air_defects(case, image, labels.labels)
+            if case.modality == "X-ray":
+                defects += _triplet_defects(case, labels.labels)
         if progress:
             progress(done, len(cases))
     total = max(1, int(counts.sum()))
@@ -207,6 +213,22 @@ def _air_defects(case: Case, image: NDArray[np.float32], labels: NDArray[np.uint
         return []
     text = f"{share:.1%} of its lesion pixels lie on air ({where}); the mask may be shifted or another image's"
     return [Defect("warning", "lesion-on-air", case.file, case.row, text)]
+
+
+def _triplet_defects(case: Case, labels: NDArray[np.uint8]) -> list[Defect]:
+    """An X-ray whose infection mask is another's, as its own lungs or its cohort show."""
+    lesion = np.isin(labels, LESION_VALUES)
+    if not lesion.any():
+        return []
+    lung = case.lung()
+    stray = 0.0 if lung is None else np.count_nonzero(lesion & ~lung) / np.count_nonzero(lesion)
+    if case.cohort == "Normal":
+        text = "the source calls it Normal, and infection is marked on it; the infection mask is another image's"
+    elif stray > STRAY_SHARE:
+        text = f"{stray:.0%} of its infection lies outside its lungs; one of the two masks is another image's"
+    else:
+        return []
+    return [Defect("error", "mixed-up-triplet", case.file, case.row, text)]
 
 
 def _digest(array: NDArray[Any]) -> str:

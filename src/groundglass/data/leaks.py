@@ -188,7 +188,7 @@ def _actions(found: Twins, across: list[Across], split: Split) -> list[str]:
                 f"kept: {count} pairs between training cases and images without masks; predictions of the latter are "
                 "no evidence"
             )
-    if split.kind != "explicit" and found.pairs and not kept and not across:
+    if split.kind not in ("explicit", "parts") and found.pairs and not kept and not across:
         told.append("no case of a pair is used")
     return told
 

@@ -5,7 +5,8 @@ Without a table, `images/` is paired with `masks/` and `lungs/` by file name; `t
 Files are PNG, JPEG, npy or NIfTI; a stack [N, H, W] gives one case a slice, all of one patient or volume.
 
 Masks hold canonical values (`labels.LABELS`), and the unit is guessed, unless a `dataset.yaml` says otherwise. Nobody
-looked for lesions where there is a lung and no mask, unless it says `lesions: none`.
+looked for lesions where there is a lung and no mask, unless it says `lesions: none`. Images are CT, unless it says
+`modality: X-ray`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def _meaning(row: Row, settings: Settings, lungs_known: bool) -> Row:
     if lungs_known and not row.lung and "lung" not in settings.named_values and values[0] == "background":
         values = {**values, 0: "no-lesion"}
     searched = row.mask is not None or settings.lesion_free
-    return replace(row, values=values, inside="lung" if searched else "unmarked-lung")
+    inside = "lung" if searched else "unmarked-lung"
+    return replace(row, values=values, inside=inside, modality=settings.modality)
 
 
 def _read_rows(path: Path, defects: list[Defect]) -> list[Row]:

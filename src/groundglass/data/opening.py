@@ -18,10 +18,12 @@ from groundglass.labels import LABELS
 from groundglass.registry import FORMATS, load
 
 LUNGS = {"lung", "unmarked-lung"}
+# Locations that name no folder, but data that the program draws.
+GENERATED = ("phantom:", "phantom-xray:")
 
 
 def open_dataset(location: Locations) -> Dataset:
-    """Open a folder, a manifest table, or generated phantoms (`phantom:...`); or several of them as one data set.
+    """Open a folder, a manifest table, or drawn phantoms (`phantom:...`, `phantom-xray:...`); or several as one.
 
     Several keep their ids and sources; where an id, or a source with masks, is in two of them, theirs begin with the
     folder's name. Patients and volumes of one name count as one. Where one knows lungs, the background of another
@@ -70,8 +72,8 @@ def refuse_errors(defects: tuple[Defect, ...]) -> None:
 
 
 def _open(place: str) -> Dataset:
-    if place.startswith("phantom:"):
-        phantoms: Format = load(FORMATS["phantom"])
+    if place.startswith(GENERATED):
+        phantoms: Format = load(FORMATS[place.partition(":")[0]])
         return phantoms.open(place)
     path = Path(os.path.expanduser(place))  # Path's own raises where a user does not exist
     if not path.exists():
@@ -91,7 +93,7 @@ def _open(place: str) -> Dataset:
 
 def _identity(place: str) -> str:
     """The same for two ways to name one data set."""
-    if place.startswith("phantom:"):
+    if place.startswith(GENERATED):
         return place
     path = Path(place).expanduser().resolve()
     return str(path.parent if path.name == "manifest.csv" else path)
@@ -99,7 +101,7 @@ def _identity(place: str) -> str:
 
 def _name(identity: str) -> str:
     """A data set's name in ids and messages: its folder's, without the way to it."""
-    if identity.startswith("phantom:"):
+    if identity.startswith(GENERATED):
         return identity.replace(":", "-")
     return Path(identity).name.removesuffix(".csv") or "data"
 

@@ -34,7 +34,6 @@ CLASSES = ("background", "ground-glass", "consolidation", "lung")
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-_LOCATION = re.compile(r"phantom:([0-9]{1,9})(?::([0-9]{1,18}))?")
 # The random streams of a patient; `anatomy.patient` has number 0.
 _FINDINGS, _SLICE, _SEVERITY, _SHAPE = 1, 2, 3, 4
 # Bends of the whole body that make one patient unlike another: (size in mm, width of a bend in mm).
@@ -83,12 +82,7 @@ def open(location: str) -> Dataset:
 
     Raises `DataError` when the location has another form or `N` is not in 1..10000.
     """
-    match = _LOCATION.fullmatch(location)
-    count = int(match[1]) if match else 0
-    if match is None or not 1 <= count <= MOST_PATIENTS:
-        form = f"phantom:N or phantom:N:seed, N patients from 1 to {MOST_PATIENTS}"
-        raise DataError(f"{location}: not a phantom location; write {form}")
-    seed = int(match[2] or 0)
+    count, seed = numbers(location, "phantom", "patients")
     labelled = [_case(seed, number, k, labelled=True) for number in range(1, count + 1) for k in range(SLICES)]
     blind = [
         _case(seed, number, k, labelled=False)
@@ -96,6 +90,19 @@ def open(location: str) -> Dataset:
         for k in range(SLICES)
     ]
     return Dataset(location, "phantom", tuple(labelled), tuple(blind), CLASSES, Unit.HU, "given")
+
+
+def numbers(location: str, name: str, what: str) -> tuple[int, int]:
+    """N and seed (0 by default) of a location `name:N` or `name:N:seed`; `what` is counted, for the message.
+
+    Raises `DataError` when the location has another form or `N` is not in 1..10000.
+    """
+    match = re.fullmatch(rf"{name}:([0-9]{{1,9}})(?::([0-9]{{1,18}}))?", location)
+    count = int(match[1]) if match else 0
+    if match is None or not 1 <= count <= MOST_PATIENTS:
+        form = f"{name}:N or {name}:N:seed, N {what} from 1 to {MOST_PATIENTS}"
+        raise DataError(f"{location}: not a phantom location; write {form}")
+    return count, int(match[2] or 0)
 
 
 def recognise(folder: Path) -> bool:

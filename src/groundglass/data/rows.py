@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from groundglass.case import Case, Decoded, Unit
+from groundglass.case import Case, Decoded, Modality, Part, Unit
 from groundglass.data.dataset import Dataset, Defect, unreadable
 from groundglass.data.masks import decode_values, fill_lung
 from groundglass.data.settings import Settings, unknown_units
@@ -42,7 +42,7 @@ class Row:
     """One image file with what belongs to it; paths as written, relative to the data set's folder.
 
     line: its row in a table, for messages; id: of its case, from the file name without one; group: the volume where
-    no patient is known; values, inside: see above.
+    no patient is known; values, inside: see above; modality, part, cohort: as of `Case`.
     """
 
     image: str
@@ -55,6 +55,9 @@ class Row:
     group: str | None = None
     values: Mapping[int, str] = field(default_factory=lambda: PLAIN_VALUES)
     inside: str = "lung"
+    modality: Modality = "CT"
+    part: Part = ""
+    cohort: str = ""
 
     @property
     def labelled(self) -> bool:
@@ -146,7 +149,10 @@ def _build_cases(
                 load_lung=partial(_lung, folder / row.lung, index) if row.lung else None,
                 patient=row.patient,
                 group=row.patient or row.group or name,
+                modality=row.modality,
                 geometry=header.geometry(index),
+                part=row.part,
+                cohort=row.cohort,
             )
             if case.stem in first:
                 text = f"is listed twice or has the same name as {first[case.stem]}"

@@ -3,6 +3,7 @@
 labels: {1: lesion, 255: lesion}    # value in a mask file: canonical name; 0 is background
 unit: HU                            # or picture; guessed from a sample otherwise
 lesions: none                       # lungs of images without a mask are free of lesions; nobody looked otherwise
+modality: X-ray                     # or CT, as it is taken to be otherwise
 """
 
 from __future__ import annotations
@@ -15,26 +16,27 @@ from types import MappingProxyType
 
 import yaml
 
-from groundglass.case import Case, Unit
+from groundglass.case import MODALITIES, Case, Modality, Unit
 from groundglass.data.dataset import Defect
 from groundglass.errors import nearest
 from groundglass.labels import BY_NAME, LABELS
 
 FILE = "dataset.yaml"
-KEYS = ("labels", "unit", "lesions")
+KEYS = ("labels", "unit", "lesions", "modality")
 DEFAULT_VALUES = MappingProxyType({label.value: label.name for label in LABELS})
 
 
 @dataclass
 class Settings:
     """values: what a value in a mask file means, by canonical name; named: whether the file says so, or it is the
-    default; unit: None where nobody says; lesion_free: whether lungs without a mask hold no lesion; defects: what is
-    wrong with the file."""
+    default; unit: None where nobody says; lesion_free: whether lungs without a mask hold no lesion; modality: of all
+    images; defects: what is wrong with the file."""
 
     values: dict[int, str] = field(default_factory=lambda: dict(DEFAULT_VALUES))
     named: bool = False
     unit: Unit | None = None
     lesion_free: bool = False
+    modality: Modality = "CT"
     defects: list[Defect] = field(default_factory=list)
 
     @property
@@ -76,6 +78,13 @@ def read_settings(folder: Path, keys: Sequence[str] = KEYS) -> Settings:
         settings.lesion_free = isinstance(content["lesions"], str) and content["lesions"].lower() == "none"
         if not settings.lesion_free:
             bad("'lesions' can only be none: no lung of an image without a mask holds a lesion")
+    if "modality" in content:
+        said = {name.lower(): name for name in MODALITIES}.get(str(content["modality"]).lower())
+        if said is None:
+            bad(f"unknown modality '{content['modality']}'; choose from: {', '.join(MODALITIES)}")
+        settings.modality = said or "CT"
+        if settings.modality == "X-ray" and settings.unit is Unit.HU:
+            bad("an X-ray has no Hounsfield units; write 'unit: picture' or leave it out")
     labels = content.get("labels")
     if "labels" in content and not (isinstance(labels, dict) and labels):
         bad("'labels' must map values to names, such as {1: lesion, 255: lesion}")

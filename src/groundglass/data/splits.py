@@ -23,6 +23,9 @@ from groundglass.data.twins import join
 from groundglass.errors import RecipeError, nearest
 
 JITTER = 0.1
+Kind = Literal["holdout", "kfold", "explicit", "parts"]
+# Divisions that others made, which stand as they are.
+_BY_SOURCE = {"explicit": "the named rows divide", "parts": "the source's own parts divide"}
 
 
 class Split(BaseModel):
@@ -35,7 +38,7 @@ class Split(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["holdout", "kfold", "explicit"]
+    kind: Kind
     seed: int
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -149,6 +152,31 @@ def explicit(
     return pool.split("explicit", seed, chosen)
 
 
+def parts(
+    cases: Sequence[Case],
+    *,
+    seed: int = 0,
+    clusters: Sequence[Sequence[str]] = (),
+    sources: Collection[str] | None = None,
+) -> Split:
+    """The source's own parts (`Case.part`), which stand as given, also where they divide a group or a cluster:
+    `Split.leaky` then says so. sources: who takes part; None: all. `seed` is only recorded.
+
+    Raises `RecipeError` for unknown sources and where nothing trains or nothing validates.
+    """
+    _check_sources(sources or (), cases)
+    sides = {
+        side: [case.id for case in cases if case.part == side and (sources is None or case.source in sources)]
+        for side in ("train", "validation", "test")
+    }
+    missing = [side for side in ("train", "validation") if not sides[side]]
+    if missing:
+        raise RecipeError(f"split 'parts': the data set says of no case that it is for {missing[0]}; choose holdout")
+    taken = {case_id for ids in sides.values() for case_id in ids}
+    pool = _Pool([case for case in cases if case.id in taken], None, clusters, None, None, ())
+    return pool.split("parts", seed, set(sides["validation"]), test=tuple(sides["test"]))
+
+
 def put_aside(
     cases: Sequence[Case],
     n: int,
@@ -238,10 +266,17 @@ class _Pool:
             )
 
     def split(
-        self, kind: Literal["holdout", "kfold", "explicit"], seed: int, validation: set[str], fold: str | None = None
+        self,
+        kind: Kind,
+        seed: int,
+        validation: set[str],
+        fold: str | None = None,
+        test: tuple[str, ...] | None = None,
     ) -> Split:
-        """The split with `validation`; the ids keep the order of the data set."""
-        away = validation | set(self.test)
+        """The split with `validation`; the ids keep the order of the data set. test: of a source's own division, which
+        may cut groups; by default the pool's."""
+        test = self.test if test is None else test
+        away = validation | set(test)
         train = [
             case.id
             for case in self.cases
@@ -250,19 +285,20 @@ class _Pool:
         if not train:
             raise RecipeError("no case is left to train on; validate on less, or let more sources train")
         unknown = sum(case.patient is None for case in self.cases)
-        trained = set(train)
-        divided = [
-            group for group in self.groups if validation.intersection(group.ids) and trained.intersection(group.ids)
-        ]
+        trained, scored = set(train), validation | set(test)
+        divided = [group for group in self.groups if scored.intersection(group.ids) and trained.intersection(group.ids)]
         leaky = ""
         if divided:
-            cases = sum(case_id in validation for group in divided for case_id in group.ids)
-            why = (
-                "leaky by source: the named rows divide" if kind == "explicit" else "leaky by choice: the split divides"
+            why = f"by source: {_BY_SOURCE[kind]}" if kind in _BY_SOURCE else "by choice: the split divides"
+            named = [("validation", validation), ("test", set(test))]
+            counts = " and ".join(
+                f"{sum(case_id in ids for group in divided for case_id in group.ids)} of {len(ids)} {side}"
+                for side, ids in named
+                if ids
             )
             leaky = (
-                f"{why} {len(divided)} of {len(self.groups)} groups; {cases} of "
-                f"{len(validation)} validation cases have their like (patient, volume, scan or picture) in training"
+                f"leaky {why} {len(divided)} of {len(self.groups)} groups; {counts} cases have their like (patient, "
+                "volume, scan or picture) in training"
             )
         note = f"{len(self.groups)} groups, {len(divided) or 'none'} divided{self.joined}"
         if self.barred:
@@ -272,7 +308,7 @@ class _Pool:
             seed=seed,
             train=tuple(train),
             validation=tuple(case.id for case in self.cases if case.id in validation),
-            test=self.test,
+            test=test,
             groups=f"{note}; patients of {unknown} cases are not known" if unknown else note,
             leaky=leaky,
             fold=fold,

@@ -17,7 +17,7 @@ from scipy import ndimage
 from skimage import exposure
 from torch.nn import functional
 
-from groundglass.recipes.settings import (
+from groundglass.recipes.augmentations import (
     Augmentation,
     BrightnessContrast,
     Clahe,

@@ -16,7 +16,7 @@ from torch import nn
 
 from groundglass.labels import LabelSet, label_set
 from groundglass.learning.loading import Slices
-from groundglass.learning.losses import Loss
+from groundglass.learning.losses import Loss, own
 from groundglass.learning.mended import lightning
 from groundglass.measure.counts import class_counts, confusion
 from groundglass.measure.metrics import METRICS, ratio
@@ -47,8 +47,19 @@ class Learner(lightning.LightningModule):
         self._truth: dict[int, NDArray[np.uint8]] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(self._input(x))
+
+    def _input(self, x: torch.Tensor) -> torch.Tensor:
         x = x.repeat(1, self.channels, 1, 1) if self.channels > 1 else x
-        return self.network(x.contiguous(memory_format=torch.channels_last))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _judge(self, x: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of a batch, and the logits [N, K, H, W] that it is scored by."""
+        if self.recipe.own_loss:
+            loss, logits = own(self.network, self._input(x), target)
+            return self.recipe.loss[0].weight * loss, logits
+        logits = self(x)
+        return self.loss(logits, target), logits
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimiser
@@ -62,8 +73,7 @@ class Learner(lightning.LightningModule):
         seed = np.random.default_rng([self.recipe.seed, self.current_epoch, index]).integers(2**31)
         torch.manual_seed(int(seed))
         x, target, _ = batch
-        logits = self(x)
-        loss = self.loss(logits, target)
+        loss, logits = self._judge(x, target)
         counted = confusion(
             target.detach().cpu().numpy().astype(np.uint8),
             logits.detach().argmax(dim=1).cpu().numpy().astype(np.uint8),
@@ -79,18 +89,19 @@ class Learner(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.tallies["validation"].clear()
 
-    def validation_step(self, batch: Batch, _index: int) -> None:
+    def validation_step(self, batch: Batch, index: int) -> None:
+        # A loss that draws, draws the same every epoch, so that it moves by what was learned alone.
+        torch.manual_seed(int(np.random.default_rng([self.recipe.seed, index]).integers(2**31)))
         x, target, positions = batch
-        logits = self(x).float()
-        loss = float(self.loss(logits, target))
+        loss, logits = self._judge(x, target)
         tally = self.tallies["validation"]
-        answers = torch.softmax(logits, dim=1).cpu().numpy()
+        answers = torch.softmax(logits.float(), dim=1).cpu().numpy()
         for answer, position in zip(answers, positions.tolist(), strict=True):
             truth = self._own_truth(position)
             fit = fit_into((truth.shape[0], truth.shape[1]), self.recipe.image_size)
             decided = decide(restore(answer, fit), self.labels, self._fixed_thresholds())
             tally.count(confusion(truth, decided, self.labels))
-        tally.lose(loss, len(x))
+        tally.lose(float(loss), len(x))
 
     def _fixed_thresholds(self) -> Mapping[str, float] | None:
         rule = self.recipe.decision
@@ -137,7 +148,7 @@ class Tally:
             "loss": self.loss / max(self.slices, 1),
             "accuracy": float(ratio(np.trace(known), known.sum())),
             "miou": _mean(iou),
-            "f1_lesions": _mean(f1[list(self.labels.lesion_channels)]),
+            **({"f1_lesions": _mean(f1[list(self.labels.lesion_channels)])} if self.labels.lesions else {}),
             **{f"f1_{name}": float(value) for name, value in zip(classes, f1, strict=True)},
         }
 

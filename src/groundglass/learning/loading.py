@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from groundglass.case import Case
 from groundglass.labels import label_set
 from groundglass.learning.augmentation import augment
-from groundglass.model.prepare import Preparation, clip01, scale, shrink, shrink_labels
+from groundglass.model.prepare import Preparation, clip01, scale, shrink, shrink_labels, within
 from groundglass.recipes.settings import Recipe
 
 # Prepared slices are kept in memory up to this many bytes; beyond it they are read again each epoch.
@@ -25,12 +25,19 @@ Prepared = tuple[NDArray[np.float32], NDArray[np.uint8]]
 class Slices(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
     """Items (x [1, S, S] float32, target [S, S] int64 codes, position in `cases`).
 
-    Indexed by (epoch, position), so that a slice's augmentation depends on nothing else than seed, epoch and case;
+    Indexed by (round, position), so that a slice's augmentation depends on nothing else than seed, round and case;
     neither the number of worker processes nor a resumed training changes it.
     """
 
-    def __init__(self, cases: Sequence[Case], recipe: Recipe, preparation: Preparation, training: bool) -> None:
-        self.cases = cases
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        recipe: Recipe,
+        preparation: Preparation,
+        training: bool,
+        lungs: Callable[[Case], NDArray[np.bool_]] | None = None,
+    ) -> None:
+        self.cases, self.lungs = cases, lungs
         self.preparation = preparation
         self.labels = label_set(recipe.labels)
         self.seed = recipe.seed
@@ -42,10 +49,10 @@ class Slices(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         return len(self.cases)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
-        epoch, position = key
+        round_, position = key
         x, target = self.prepared(position)
         if self.steps:
-            rng = np.random.default_rng([self.seed, epoch, position])
+            rng = np.random.default_rng([self.seed, round_, position])
             x, target = augment(x, target, self.steps, rng)
         x = scale(x, self.preparation)
         return torch.from_numpy(x)[None], torch.from_numpy(target.astype(np.int64)), position
@@ -55,7 +62,8 @@ class Slices(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         if position in self._kept:
             return self._kept[position]
         case, size = self.cases[position], self.preparation.image_size
-        x, _ = shrink(clip01(case.image(), case.unit, self.preparation.intensity), size)
+        seen = clip01(case.image(), case.unit, self.preparation.intensity)
+        x, _ = shrink(seen if self.lungs is None else within(seen, self.lungs(case)), size)
         item = (x, self.labels.encode(shrink_labels(case.labels(), size)))
         if self.may_keep:
             self._kept[position] = item
@@ -63,23 +71,29 @@ class Slices(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
 
 
 class Order(Sampler[tuple[int, int]]):
-    """(epoch, position) of every slice; shuffled per (seed, epoch) when training."""
+    """(round, position) of every slice; shuffled per (seed, round) when training. An epoch is one round through the
+    slices, or as many as `drawn` slices need."""
 
-    def __init__(self, length: int, seed: int, shuffle: bool) -> None:
+    def __init__(self, length: int, seed: int, shuffle: bool, drawn: int | None = None) -> None:
         self.length, self.seed, self.shuffle = length, seed, shuffle
+        self.drawn = length if drawn is None else drawn
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self.length
+        return self.drawn
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        positions = np.arange(self.length)
-        if self.shuffle:
-            positions = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return iter([(self.epoch, int(p)) for p in positions])
+        rounds = -(-self.drawn // self.length)
+        keys: list[tuple[int, int]] = []
+        for number in range(self.epoch * rounds, (self.epoch + 1) * rounds):
+            positions = np.arange(self.length)
+            if self.shuffle:
+                positions = np.random.default_rng([self.seed, number]).permutation(self.length)
+            keys += [(number, int(p)) for p in positions]
+        return iter(keys[: self.drawn])
 
 
 def loader(slices: Slices, recipe: Recipe, training: bool, device: str) -> DataLoader:
@@ -90,11 +104,13 @@ def loader(slices: Slices, recipe: Recipe, training: bool, device: str) -> DataL
         # Prepared here, before the workers are forked: each would prepare all of them again.
         for position in range(len(slices)):
             slices.prepared(position)
-    drop = training and len(slices) > recipe.batch_size > 1 and len(slices) % recipe.batch_size == 1
+    steps = recipe.steps_per_epoch if training else None
+    drawn = len(slices) if steps is None else steps * recipe.batch_size
+    drop = training and drawn > recipe.batch_size > 1 and drawn % recipe.batch_size == 1
     return DataLoader(
         slices,
         batch_size=recipe.batch_size,
-        sampler=Order(len(slices), recipe.seed, shuffle=training),
+        sampler=Order(len(slices), recipe.seed, shuffle=training, drawn=drawn),
         drop_last=drop,
         num_workers=workers,
         persistent_workers=workers > 0,

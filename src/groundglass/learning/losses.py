@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from groundglass.labels import LabelSet
@@ -40,6 +41,21 @@ def build(terms: Sequence[LossTerm], labels: LabelSet, class_pixels: Mapping[str
         return torch.stack(values).sum()
 
     return total
+
+
+def own(network: nn.Module, x: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `network.loss(x, target)` computes, and the logits [N, K, H, W] that the network answers in evaluation mode.
+
+    The recipe's loss `own`. It is of no logits, so that it is not among the terms that `build` adds up; the logits
+    are asked for beside it, since an epoch is scored by them.
+    """
+    loss: torch.Tensor = network.loss(x, target)  # type: ignore[operator]
+    training = network.training
+    try:
+        with torch.no_grad():
+            return loss, network.eval()(x)
+    finally:
+        network.train(training)
 
 
 def possible_channels(labels: LabelSet) -> torch.Tensor:
@@ -83,6 +99,20 @@ def dice(
     if _is_known(target, possible):
         return DiceLoss(to_onehot_y=True, softmax=True, batch=True, weight=weights)(logits, target[:, None])
     return DiceLoss(batch=True, weight=weights)(*_known_memberships(logits, target, possible))
+
+
+def foreground_dice(
+    logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None, possible: torch.Tensor
+) -> torch.Tensor:
+    """1 - soft Dice over the whole batch, mean over all classes but the first, the background (MONAI's DiceLoss,
+    include_background=False): of two classes, what is called the binary Dice loss. Partly known pixels count as in
+    `dice`."""
+    from monai.losses import DiceLoss
+
+    known = _is_known(target, possible)
+    loss = DiceLoss(to_onehot_y=known, softmax=known, batch=True, include_background=False, reduction="none")
+    per_class = loss(*((logits, target[:, None]) if known else _known_memberships(logits, target, possible))).flatten()
+    return per_class.mean() if weights is None else (per_class * weights[1:]).mean()
 
 
 def focal(

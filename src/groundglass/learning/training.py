@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -22,7 +23,7 @@ from groundglass.learning.keeping import Keeper, Row
 from groundglass.learning.learner import Learner
 from groundglass.learning.loading import Slices, loader
 from groundglass.learning.mended import lightning
-from groundglass.model.prepare import statistics, to_hu
+from groundglass.model.prepare import bounds, statistics, to_scale
 from groundglass.recipes.settings import Recipe, Standardise
 from groundglass.run import FORMAT_VERSION, Run
 
@@ -41,19 +42,21 @@ def fit(
     max_seconds: float | None = None,
     report: Callable[[Row], None] = lambda row: None,
     batch: Callable[[int, int], None] = lambda done, total: None,
+    lungs: Callable[[Case], NDArray[np.bool_]] | None = None,
 ) -> None:
     """Train until the recipe's end, early stopping or `max_seconds`; the run folder is whole after every epoch.
 
     network: the recipe's, with the weights to start from; `resume` fills it from the run's last checkpoint.
-    report, batch: called after each epoch with its row, after each batch with (done, all). The run is left as
+    report, batch: called after each epoch with its row, after each batch with (done, all). lungs: the lungs [H, W] of a
+    case, where the network is to see nothing else. The run is left as
     `interrupted`, with the reason in `why_ended`: its caller calls it finished when nothing is left to do. A Ctrl-C is
     raised again as KeyboardInterrupt.
     """
     recipe = run.recipe
     precision = choose_precision(recipe, device)
     preparation = preparation_of(run)
-    training = Slices(train, recipe, preparation, training=True)
-    validating = Slices(validation, recipe, preparation, training=False)
+    training = Slices(train, recipe, preparation, training=True, lungs=lungs)
+    validating = Slices(validation, recipe, preparation, training=False, lungs=lungs)
     batches = loader(training, recipe, training=True, device=device)
     checks = loader(validating, recipe, training=False, device=device)
     loss = losses.build(recipe.loss, label_set(recipe.labels), run.manifest.class_pixels)
@@ -132,10 +135,10 @@ def measure_training_part(recipe: Recipe, train: Sequence[Case]) -> tuple[float 
     chosen = [case for case in train if rule.sources is None or case.source in rule.sources]
     if not chosen:
         raise DataError(f"intensity.scale.sources: no training case comes from {', '.join(rule.sources or ())}")
-    low, high = recipe.intensity.clip_hu
+    low, high = bounds(recipe.intensity)
     values = []
     for case in chosen:
-        pixels = np.clip(to_hu(case.image(), case.unit, recipe.intensity), low, high).ravel()
+        pixels = np.clip(to_scale(case.image(), case.unit, recipe.intensity), low, high).ravel()
         values.append(pixels[:: max(1, pixels.size // _SAMPLED)])
     return statistics(np.concatenate(values), rule.percentiles)
 

@@ -214,14 +214,28 @@ def measured_labels(labels: LabelSet) -> tuple[str, ...]:
     return (*([ANY_LESION] if labels.lesions else []), *lesions, *others)
 
 
+def main_label(labels: LabelSet) -> str:
+    """What a label set is foremost scored by: any lesion, or its first class where it knows no lesion."""
+    return ANY_LESION if labels.lesions else labels.targets[0]
+
+
+def shown_labels(labels: LabelSet) -> tuple[str, ...]:
+    """What a reader sees first: the lesions and any lesion, or the other classes where the set knows no lesion."""
+    return (*labels.targets, ANY_LESION) if labels.lesions else labels.targets
+
+
 def channels_of(label: str, labels: LabelSet) -> tuple[int, ...]:
     """Channels of a class or of any lesion."""
     return labels.lesion_channels if label == ANY_LESION else (labels.classes.index(label),)
 
 
 def merged(record: Record) -> Record:
-    """The same evaluation with all findings merged into one, in label set `lesion`: only any lesion is left."""
+    """The same evaluation with all findings merged into one, in label set `lesion`: only any lesion is left.
+
+    Raises `RunError` where the label set knows no finding."""
     labels, target = record.labels, LABEL_SETS["lesion"]
+    if not labels.lesions:
+        raise RunError(f"--merge lesion: label set '{labels.name}' of '{record.name}' knows no lesion to merge")
     inside, outside = membership(labels.lesion_channels, labels)
     # Rows by what is known of any lesion: no, yes, and nobody knows.
     rows = np.stack([outside, inside, ~(inside | outside)]).astype(np.int64)

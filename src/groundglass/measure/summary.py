@@ -290,7 +290,7 @@ class _Table:
             if column.average == "pooled":
                 n = n_population
             n_clusters = len(np.unique(clusters[column.deciding]))
-            limits = _limits(lower, upper, n_clusters)
+            limits = interval_limits(lower, upper, n_clusters)
             names = (column.label, column.metric, column.average)
             rows.append(Row(*names, float(value), *limits, n, n_population - n, n_clusters))
         order = {key: i for i, key in enumerate((label, metric) for label in self.groups for metric in METRICS)}
@@ -314,12 +314,13 @@ def _benchmark(
         channels: list[tuple[int, ...]] = [*single] or [labels.lesion_channels]
         deciding = [class_counts(matrices, group, labels).positive for group in channels]
     n_clusters = min(len(set(np.asarray(groups)[images])) for images in deciding)
-    limits = _limits(low, high, n_clusters)
+    limits = interval_limits(low, high, n_clusters)
     n = int(used.sum())
     return Row(BENCHMARK, score.name, "as named", float(value[0]), *limits, n, len(matrices) - n, n_clusters)
 
 
-def _limits(low: Array, high: Array, n_clusters: int) -> tuple[float, float]:
+def interval_limits(low: Array, high: Array, n_clusters: int) -> tuple[float, float]:
+    """Limits of an interval, NaN where too few clusters decide the number to give one."""
     return (float(low), float(high)) if n_clusters >= _FEWEST_CLUSTERS else (np.nan, np.nan)
 
 

@@ -176,12 +176,14 @@ def estimates(record: Record, columns: Sequence[Column], clusters: Sequence[int]
 
 
 def compare_records(
-    names: Sequence[str], records: Sequence[Record], metric: str = "any_lesion_dice", n_boot: int = 1000
+    names: Sequence[str], records: Sequence[Record], metric: str | None = None, n_boot: int = 1000
 ) -> Comparison:
-    """Compare evaluations of the same cases. Raises as `check_same`, and `RecipeError` for an unknown metric."""
+    """Compare evaluations of the same cases. metric: by default the Dice of any lesion, or of the first class of a
+    label set without lesions. Raises as `check_same`, and `RecipeError` for an unknown metric."""
     check_same(names, records)
     labels = records[0].labels
-    chosen, columns = column_named(metric, labels), columns_of(labels)
+    columns = columns_of(labels)
+    chosen = columns[0] if metric is None else column_named(metric, labels)
     # By id, so that the order in which runs are named changes no interval.
     ordered = [_in_order(record, sorted(records[0].ids)) for record in records]
     clusters = _joined_clusters(ordered)

@@ -15,15 +15,15 @@ from PIL import Image
 
 from groundglass.case import Unit
 from groundglass.errors import DataError, RecipeError
-from groundglass.recipes.settings import Intensity, Standardise, Symmetric
+from groundglass.recipes.settings import Grey, Intensity, Standardise, Symmetric
 
 Pixels = TypeVar("Pixels", NDArray[np.float32], NDArray[np.uint8])
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """Everything that turns intensities into a network's input. `mean` and `std` (in HU, over the training part) are
-    set where the recipe standardises, else None."""
+    """Everything that turns intensities into a network's input. `mean` and `std` (in HU or grey values, over the
+    training part) are set where the recipe standardises, else None."""
 
     intensity: Intensity
     image_size: int
@@ -40,9 +40,14 @@ class Fit:
     offset: tuple[int, int]
 
 
-def to_hu(image: NDArray[np.floating], unit: Unit, intensity: Intensity) -> NDArray[np.float32]:
-    """Intensities [H, W] in HU; a picture's 0..255 is laid over the recipe's window. Raises `DataError` for an unknown
-    unit, since a guess there would be a guess at the answer."""
+def to_scale(image: NDArray[np.floating], unit: Unit, intensity: Intensity) -> NDArray[np.float32]:
+    """Intensities [H, W] in the recipe's terms: HU, a picture's 0..255 laid over the recipe's window; or the grey
+    values 0..255 of an X-ray. Raises `DataError` for an unknown unit, since a guess there would be a guess at the
+    answer, and for Hounsfield units where grey values are wanted."""
+    if isinstance(intensity, Grey):
+        if unit is not Unit.PICTURE:
+            raise DataError(f"an X-ray's grey values 0..255 are needed, and these are {unit.value}")
+        return np.asarray(image, np.float32)
     if unit is Unit.HU:
         return np.asarray(image, np.float32)
     if unit is Unit.PICTURE:
@@ -53,8 +58,18 @@ def to_hu(image: NDArray[np.floating], unit: Unit, intensity: Intensity) -> NDAr
 
 def clip01(image: NDArray[np.floating], unit: Unit, intensity: Intensity) -> NDArray[np.float32]:
     """Intensities [H, W] float32, the recipe's clip interval laid over 0..1."""
-    low, high = intensity.clip_hu
-    return ((np.clip(to_hu(image, unit, intensity), low, high) - low) / (high - low)).astype(np.float32)
+    low, high = bounds(intensity)
+    return ((np.clip(to_scale(image, unit, intensity), low, high) - low) / (high - low)).astype(np.float32)
+
+
+def bounds(intensity: Intensity) -> tuple[float, float]:
+    """Lower and upper bound of the recipe's clip interval, in HU or grey values."""
+    return intensity.clip_grey if isinstance(intensity, Grey) else intensity.clip_hu
+
+
+def within(x: NDArray[np.float32], lungs: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Clipped image [H, W] times the lungs: what lies outside becomes the lower bound, the black of an X-ray or air."""
+    return (x * lungs).astype(np.float32)
 
 
 def scale(x: NDArray[np.float32], preparation: Preparation) -> NDArray[np.float32]:
@@ -63,7 +78,7 @@ def scale(x: NDArray[np.float32], preparation: Preparation) -> NDArray[np.float3
     if isinstance(rule, Standardise):
         if preparation.mean is None or not preparation.std:
             raise RecipeError("intensity.scale 'standardise' needs the mean and deviation of a training part")
-        low, high = preparation.intensity.clip_hu
+        low, high = bounds(preparation.intensity)
         return ((x * (high - low) + low - preparation.mean) / preparation.std).astype(np.float32)
     return (x * 2 - 1).astype(np.float32) if isinstance(rule, Symmetric) else x
 

@@ -12,7 +12,7 @@ from groundglass.errors import RecipeError, WeightsError, first_line
 from groundglass.labels import label_set
 from groundglass.networks.pretrained import load_encoder
 from groundglass.recipes.settings import Recipe
-from groundglass.registry import ARCHITECTURES, is_own_code, load
+from groundglass.registry import ARCHITECTURES, OWN_LOSS, is_own_code, load
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -35,6 +35,9 @@ def build(recipe: Recipe) -> nn.Module:
             network = load(entry)(classes=classes, **knobs)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RecipeError(f"architecture '{name}' cannot be built with {knobs}: {first_line(error)}") from error
+    if callable(getattr(type(network), "loss", None)) != recipe.own_loss:
+        why = "has no losses of its own; choose others" if recipe.own_loss else f"learns by loss=[{{name: {OWN_LOSS}}}]"
+        raise RecipeError(f"loss: architecture '{name}' {why}")
     return network
 
 
@@ -75,7 +78,10 @@ def _try(network: nn.Module, recipe: Recipe) -> None:
     untouched = copy.deepcopy(network.state_dict())
     try:
         with torch.no_grad():
-            network.train()(torch.zeros(min(recipe.batch_size, 2), in_channels(recipe), side, side))
+            batch = torch.zeros(min(recipe.batch_size, 2), in_channels(recipe), side, side)
+            network.train()(batch)
+            if recipe.own_loss:
+                network.loss(batch, batch[:, 0].long())  # type: ignore[operator]
             answer = network.eval()(torch.zeros(1, in_channels(recipe), side, side))
         # Trying in training mode moves the running means of batch normalisation.
         network.load_state_dict(untouched)

@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from groundglass.errors import RecipeError, nearest
-from groundglass.recipes.settings import Recipe, Strict
+from groundglass.recipes.settings import Recipe
+from groundglass.recipes.values import Strict
 
 
 def shipped() -> dict[str, str]:
@@ -41,17 +42,30 @@ def read_text(name: str | Path) -> str:
 def load(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     """Read a shipped recipe by name or a YAML file, and apply settings such as `optimiser.learning_rate=1e-4`.
 
-    Raises `RecipeError` with the key and the nearest valid name.
+    A file that says `extends: NAME` holds only what differs from that shipped recipe. Raises `RecipeError` with the key
+    and the nearest valid name.
     """
+    values = _read(name)
+    for setting in settings:
+        _assign(values, setting)
+    return parse(values, str(name))
+
+
+def _read(name: str | Path) -> dict[str, Any]:
+    """The settings of a recipe's file, over those of the recipe that it `extends`: each key that both have is its
+    own."""
     try:
         values = yaml.safe_load(read_text(name))
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}: is not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{name}: a recipe is a mapping of settings")
-    for setting in settings:
-        _assign(values, setting)
-    return parse(values, str(name))
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str) or base not in shipped():
+        raise RecipeError(f"{name}: 'extends' takes the name of a shipped recipe; {nearest(str(base), shipped())}")
+    return {**_read(base), **values}
 
 
 def change(recipe: Recipe, settings: Sequence[str]) -> Recipe:
@@ -111,6 +125,10 @@ def _explain(error: ValidationError) -> str:
     # Of a word or a mapping, pydantic first complains that a mapping is not the word.
     is_mapping = first["type"] == "literal_error" and isinstance(first["input"], dict)
     fault = others[0] if is_mapping and others else first
+    if fault["type"] == "missing":
+        # What is missing may stand there misspelt.
+        beside = (f for f in others if f["type"] == "extra_forbidden" and f["loc"][:-1] == fault["loc"][:-1])
+        fault = next(beside, fault)
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         *parents, key = fault["loc"]
@@ -120,6 +138,7 @@ def _explain(error: ValidationError) -> str:
         given = fault["ctx"]["tag"]
         return f"'{_without_tags(fault['loc'])}.name': there is no '{given}'; {nearest(given, tags)}"
     message = fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    message = re.sub(r"a valid dictionary or instance of \w+", "a mapping of settings", message)
     place = f"'{_without_tags(fault['loc'])}': " if where else ""
     return f"{place}{message[0].lower()}{message[1:]}"
 
@@ -154,15 +173,15 @@ def _models() -> list[type[BaseModel]]:
 
 def _tagged(model: type[BaseModel], tag: str) -> bool:
     field = model.model_fields.get("name")
-    return field is not None and f"'{tag}'" in str(field.annotation)
+    return model.__name__.lower() == tag or (field is not None and f"'{tag}'" in str(field.annotation))
 
 
 def _without_tags(location: Iterable[int | str]) -> str:
     """A fault's location as the user writes it: pydantic puts the variant's tag behind each union's key."""
     parts = [str(part) for part in location if not str(part).startswith(("literal[", "dict["))]
     tags = {"holdout", "rows", "standardise", "unit", "symmetric", "adam", "adamw", "sgd", "constant", "onecycle"}
-    tags |= {"cosine", "plateau", "argmax", "thresholds"}
-    unions = {"split", "scale", "optimiser", "schedule", "decision"}
+    tags |= {"cosine", "plateau", "argmax", "thresholds", "parts", "hounsfield", "grey"}
+    unions = {"split", "intensity", "scale", "optimiser", "schedule", "decision"}
     kept = [
         part
         for i, part in enumerate(parts)

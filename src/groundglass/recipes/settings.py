@@ -6,43 +6,27 @@ chosen by `name`; so no recipe can carry a setting that does nothing.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
+from groundglass.case import Modality
 from groundglass.errors import nearest
 from groundglass.labels import LABEL_SETS, label_set
-from groundglass.registry import ARCHITECTURES, LOSSES, is_own_code
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Percentage = Annotated[float, Field(ge=0, le=100)]
-Interval = tuple[float, float]
-
-
-def _ascending(value: Interval) -> Interval:
-    if value[0] >= value[1]:
-        raise ValueError(f"the lower bound {value[0]:g} must lie below the upper bound {value[1]:g}")
-    return value
-
-
-# Bounds that a value is drawn between may be equal: then nothing is drawn.
-def _not_descending(value: Interval) -> Interval:
-    if value[0] > value[1]:
-        raise ValueError(f"the lower bound {value[0]:g} must not lie above the upper bound {value[1]:g}")
-    return value
-
-
-Range = Annotated[tuple[Positive, Positive], AfterValidator(_not_descending)]
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors, values never change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
+from groundglass.recipes.augmentations import Augmentation
+from groundglass.recipes.values import Fraction, Grey8, Interval, Percentage, Positive, Share, Strict, ascending
+from groundglass.registry import ARCHITECTURES, LOSSES, OWN_LOSS, is_own_code
 
 # --- which cases -----------------------------------------------------------------------------------------------------
 
@@ -67,7 +51,15 @@ class Rows(Strict):
     train_sources: tuple[str, ...] | None = None
 
 
-SplitRule = Annotated[HoldOut | Rows, Field(discriminator="name")]
+class Parts(Strict):
+    """The source's own parts: its Train trains, its Val validates, its Test is put aside. They stand as given, also
+    where they leak. `sources`: which parts of a data set take part; null: all that the source divides."""
+
+    name: Literal["parts"]
+    sources: tuple[str, ...] | None = None
+
+
+SplitRule = Annotated[HoldOut | Rows | Parts, Field(discriminator="name")]
 
 
 # --- what a pixel becomes --------------------------------------------------------------------------------------------
@@ -77,7 +69,7 @@ class Standardise(Strict):
     """(x - mean) / std, over the training values between two percentiles (of `sources`; null: all that train)."""
 
     name: Literal["standardise"]
-    percentiles: Annotated[tuple[Percentage, Percentage], AfterValidator(_ascending)] = (5.0, 95.0)
+    percentiles: Annotated[tuple[Percentage, Percentage], AfterValidator(ascending)] = (5.0, 95.0)
     sources: tuple[str, ...] | None = None
 
 
@@ -93,100 +85,38 @@ class Symmetric(Strict):
     name: Literal["symmetric"]
 
 
-class Intensity(Strict):
-    """`clip_hu` bounds the intensities; `picture_window_hu` is the window that 0..255 of a picture stands for."""
+class Hounsfield(Strict):
+    """Of CT. `clip_hu` bounds the intensities; `picture_window_hu` is the window that 0..255 of a picture stands
+    for."""
 
-    clip_hu: Annotated[Interval, AfterValidator(_ascending)]
+    clip_hu: Annotated[Interval, AfterValidator(ascending)]
     scale: Annotated[Standardise | Unit | Symmetric, Field(discriminator="name")]
-    picture_window_hu: Annotated[Interval, AfterValidator(_ascending)] = (-1000.0, 400.0)
+    picture_window_hu: Annotated[Interval, AfterValidator(ascending)] = (-1000.0, 400.0)
 
 
-# --- augmentation ----------------------------------------------------------------------------------------------------
+class Grey(Strict):
+    """Of X-rays, whose grey values mean nothing by themselves: `clip_grey` bounds those of a picture (0..255)."""
+
+    clip_grey: Annotated[tuple[Grey8, Grey8], AfterValidator(ascending)]
+    scale: Annotated[Standardise | Unit | Symmetric, Field(discriminator="name")]
 
 
-class Step(Strict):
-    """One augmentation, applied with probability `p`. Intensity steps act on the clipped image as 0..1, before it is
-    scaled for the network; geometric steps follow, joined into one interpolation."""
-
-    p: Fraction = 0.5
-
-
-class Clahe(Step):
-    """Contrast-limited adaptive histogram equalisation over `tiles` x `tiles` tiles."""
-
-    name: Literal["clahe"]
-    clip_limit: Annotated[float, Field(gt=0, le=1)] = 0.01
-    tiles: Annotated[int, Field(ge=1, le=64)] = 8
+def _kind_of_intensity(value: Any) -> str | None:
+    """By the interval that a mapping names, if only nearly; None where it names both or neither."""
+    kinds = {"clip_hu": "hounsfield", "clip_grey": "grey"}
+    names = value if isinstance(value, dict) else getattr(type(value), "model_fields", kinds)
+    exact = {kind for name, kind in kinds.items() if name in names}
+    found = exact or {kinds[near] for name in names for near in get_close_matches(str(name), kinds, n=1)}
+    return found.pop() if len(found) == 1 else None
 
 
-class BrightnessContrast(Step):
-    """x -> (x - 0.5) * (1 + c) + 0.5 + b, b and c uniform within the two bounds."""
-
-    name: Literal["brightness_contrast"]
-    brightness: Annotated[float, Field(ge=0, le=1)] = 0.2
-    contrast: Annotated[float, Field(ge=0, le=1)] = 0.2
-
-
-class Gamma(Step):
-    """x -> x ** g, log g uniform between the logarithms of the two bounds."""
-
-    name: Literal["gamma"]
-    range: Range = (0.7, 1.4)
-
-
-class Noise(Step):
-    """Gaussian noise with a standard deviation uniform between 0 and `std` (of the clipped 0..1 image)."""
-
-    name: Literal["noise"]
-    std: Positive = 0.03
-
-
-class Flip(Step):
-    """Left-right (`hflip`) or up-down (`vflip`)."""
-
-    name: Literal["hflip", "vflip"]
-
-
-class Rotate(Step):
-    """An angle uniform within +-`degrees`, around the centre."""
-
-    name: Literal["rotate"]
-    degrees: Annotated[float, Field(gt=0, le=360)] = 15.0
-
-
-class Crop(Step):
-    """A window with sides of a uniform share in `scale` of the image, anywhere inside it, resized to the full size."""
-
-    name: Literal["crop"]
-    scale: Annotated[tuple[Share, Share], AfterValidator(_not_descending)] = (0.75, 1.0)
-
-
-class Scale(Step):
-    """Zoom around the centre by a uniform factor; below 1 the image shrinks and the border is padded."""
-
-    name: Literal["scale"]
-    range: Range = (0.9, 1.1)
-
-
-class Shift(Step):
-    """Move by up to `fraction` of the side along each axis."""
-
-    name: Literal["shift"]
-    fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.06
-
-
-class Elastic(Step):
-    """A smooth random displacement: Gaussian noise smoothed with `sigma` (share of the side), its largest
-    displacement `alpha` (share of the side)."""
-
-    name: Literal["elastic"]
-    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.03
-    sigma: Annotated[float, Field(gt=0, le=0.5)] = 0.06
-
-
-Augmentation = Annotated[
-    Clahe | BrightnessContrast | Gamma | Noise | Flip | Rotate | Crop | Scale | Shift | Elastic,
-    Field(discriminator="name"),
+Intensity = Annotated[
+    Annotated[Hounsfield, Tag("hounsfield")] | Annotated[Grey, Tag("grey")],
+    Discriminator(
+        _kind_of_intensity,
+        custom_error_type="intensity",
+        custom_error_message="should have clip_hu (of a CT) or clip_grey (of an X-ray), one of the two",
+    ),
 ]
 
 
@@ -221,10 +151,11 @@ class Architecture(BaseModel):
 
 
 def _check_kind(knob: str, value: Any, default: Any) -> None:
-    """A knob takes what its default is: true or false, a positive whole number, or a name."""
-    kinds = {bool: "true or false", int: "a whole number above 0", str: "a name"}
+    """A knob takes what its default is: true or false, a positive whole number, a fraction, or a name."""
+    kinds = {bool: "true or false", int: "a whole number above 0", float: "a fraction of 1", str: "a name"}
     kind = type(default)
-    if type(value) is not kind or (kind is int and value < 1):
+    fits = type(value) is kind or (kind is float and type(value) is int)
+    if not fits or (kind is int and value < 1) or (kind is float and not 0 <= value <= 1):
         raise ValueError(f"{knob} should be {kinds[kind]}, such as {default}, not {value!r}")
 
 
@@ -309,6 +240,15 @@ class Checkpoint(Strict):
     every_improvement: Annotated[int, Field(ge=1)] = 1
     keep: Literal["best", "last"] = "best"
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Checkpoint:
+        if self.keep == "last" and self.every_improvement != 1:
+            raise ValueError(
+                f"keep: last keeps the last epoch, so that every_improvement: {self.every_improvement} does nothing; "
+                "leave one of them out"
+            )
+        return self
+
 
 class Argmax(Strict):
     """The most probable class wins."""
@@ -324,25 +264,42 @@ class Thresholds(Strict):
     values: Literal["tuned"] | dict[str, Share] = "tuned"
 
 
+class FirstStage(Strict):
+    """A run that finds the lungs comes first (`--first-stage RUN`).
+
+    roi: what is left of an image, scaled to 0..1, before the network sees it: `truth` keeps the lungs that a reader
+    marked, `predicted` those that the first stage finds, `none` all of it. Where nobody marked lungs, `truth` has to
+    make do with the predicted ones. weights: what the network takes from the first stage to begin with, by name and
+    shape: `all` its weights, the `encoder` alone, or `none`.
+    """
+
+    roi: Literal["truth", "predicted", "none"] = "predicted"
+    weights: Literal["all", "encoder", "none"] = "all"
+
+
 class Recipe(Strict):
     """Every choice of an experiment.
 
     labels: the label set that is learned; image_size: side in pixels of the square the network sees (the image keeps
-    its aspect, the rest is padded); precision: `auto` takes bf16 where the hardware gains by it.
+    its aspect, the rest is padded); steps_per_epoch: batches of an epoch, the training part drawn over and over (null:
+    once); precision: `auto` takes bf16 where the hardware gains by it.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    modality: Modality = "CT"
     labels: str
     split: SplitRule = HoldOut()
     intensity: Intensity
     image_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
     augmentation: tuple[Augmentation, ...] = ()
     architecture: Architecture
+    first_stage: FirstStage | None = None
     loss: Annotated[tuple[LossTerm, ...], Field(min_length=1)]
     optimiser: Annotated[Adam | Sgd, Field(discriminator="name")]
     schedule: Annotated[Constant | OneCycle | Cosine | Plateau, Field(discriminator="name")] = Constant()
     batch_size: Annotated[int, Field(ge=1)]
     epochs: Annotated[int, Field(ge=1)]
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     early_stopping: EarlyStopping | None = None
     checkpoint: Checkpoint
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -354,6 +311,13 @@ class Recipe(Strict):
         if self.labels not in LABEL_SETS:
             raise ValueError(f"unknown label set '{self.labels}'; {nearest(self.labels, LABEL_SETS)}")
         chosen = label_set(self.labels)
+        if (self.modality == "X-ray") != isinstance(self.intensity, Grey):
+            wanted = "clip_grey" if self.modality == "X-ray" else "clip_hu"
+            raise ValueError(f"modality {self.modality} needs intensity.{wanted}")
+        if self.first_stage is not None and self.labels == "lung":
+            raise ValueError("first_stage: the first stage finds the lungs; label set 'lung' needs none before it")
+        if isinstance(self.decision, Thresholds) and not chosen.lesions:
+            raise ValueError(f"decision: label set '{self.labels}' has no lesion to put a threshold on; choose argmax")
         named = [name for term in self.loss if isinstance(term.class_weights, dict) for name in term.class_weights]
         if isinstance(self.decision, Thresholds) and isinstance(self.decision.values, dict):
             named += self.decision.values
@@ -363,6 +327,9 @@ class Recipe(Strict):
         for name in named:
             if name not in chosen.classes:
                 raise ValueError(f"label set '{self.labels}' has no class '{name}'; {nearest(name, chosen.classes)}")
+        own = [term for term in self.loss if term.name == OWN_LOSS]
+        if own and (len(self.loss) > 1 or own[0].class_weights is not None):
+            raise ValueError(f"loss: '{OWN_LOSS}' stands alone and takes no class weights")
         depth = self.architecture.knobs.get("depth", 0) if not is_own_code(self.architecture.name) else 0
         if self.image_size % 2**depth:
             raise ValueError(f"image_size {self.image_size} cannot be halved {depth} times (architecture.depth)")
@@ -375,6 +342,11 @@ class Recipe(Strict):
                 raise ValueError(f"unknown metric '{metric}'; {nearest(metric, known)}")
         return self
 
+    @property
+    def own_loss(self) -> bool:
+        """Whether the network brings its own losses."""
+        return self.loss[0].name == OWN_LOSS
+
     def to_yaml(self) -> str:
         """The whole recipe, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -383,7 +355,8 @@ class Recipe(Strict):
 def epoch_metrics(labels: str) -> tuple[str, ...]:
     """Names of what training measures each epoch, for both parts: loss, accuracy, mIoU and F1 per class."""
     chosen = label_set(labels)
-    measures = ["loss", "accuracy", "miou", "f1_lesions", *(f"f1_{name}" for name in chosen.classes)]
+    lesions = ["f1_lesions"] if chosen.lesions else []
+    measures = ["loss", "accuracy", "miou", *lesions, *(f"f1_{name}" for name in chosen.classes)]
     return tuple(f"{part}/{measure}" for part in ("train", "validation") for measure in measures)
 
 

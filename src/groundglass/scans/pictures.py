@@ -54,7 +54,8 @@ def picture_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], bool]
     """((H, W), whether the values are 8-bit) without decoding. Raises `DataError` as `read_picture` does."""
     with _opened(path) as picture:
         width, height = picture.size
-        if picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8):
+        # Not `picture.getexif()`, which decodes a whole PNG to look for a tag behind its pixels.
+        if Image.Image.getexif(picture).get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8):
             width, height = height, width
         return (height, width), not picture.mode.startswith(("I", "F"))
 

@@ -49,7 +49,7 @@ DISPLAY_NAMES: Mapping[str, str] = MappingProxyType(
         "background": "Background",
         "ground-glass": "Ground-glass",
         "consolidation": "Consolidation",
-        "lung": "Other lung",
+        "lung": "Lung",
         "pleural-effusion": "Pleural effusion",
         "lesion": "Lesion",
         "unmarked-lung": "Lung, lesions not marked",
@@ -69,6 +69,10 @@ INK: Mapping[str, str] = MappingProxyType(
 )
 # For things that have no colour of their own: sources, runs, networks.
 SERIES: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+# Neighbours that have to be told apart, on a grey image.
+INSTANCES: tuple[str, ...] = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
 
 
 def palette_named(name: str) -> Mapping[str, str]:

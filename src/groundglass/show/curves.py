@@ -1,4 +1,4 @@
-"""Training and validation curves: one panel a quantity, one or several runs.
+"""Training and validation curves: one panel a quantity, one or several runs; and several networks in one figure.
 
 A table is what training writes as `curves.csv`, one row an epoch: a column `epoch`, and columns named by part and
 quantity such as `train/loss`, `validation/miou` or `validation/f1_consolidation`. Columns of neither part, such as
@@ -38,7 +38,30 @@ _TITLES = {
     "f1_lesions": "F1 (Dice), mean of lesion classes",
 }
 _LEFT_OUT = ("f1_background",)
+# Seven colours and four kinds of line: 28 networks before two look alike.
+_STYLES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+_PANELS = {
+    ("loss", "train"): "Training loss",
+    ("loss", "validation"): "Validation loss",
+    ("dice", "train"): "Training Dice",
+    ("dice", "validation"): "Validation Dice",
+}
+_INCHES_PER_CHARACTER = 0.048  # of a legend, on average
+_OTHER_LOSSES = "Recipes minimise different losses: compare each line with itself only."
+_DICE_NOTE = "Dice (F1) is pooled over the pixels of an epoch; in training of the augmented images, by argmax."
 _LEGEND_BOX = {"frameon": True, "facecolor": "white", "edgecolor": "none", "framealpha": 0.85}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The runs (folds, seeds) of one network. dice: the quantity that is its Dice, such as `f1_lesions`; dice_of, loss:
+    in words, the classes whose mean that is and what is minimised."""
+
+    name: str
+    tables: Tables
+    dice: str = "f1_lesions"
+    dice_of: str = ""
+    loss: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,42 +124,66 @@ def curves(
 
 
 def compare_curves(
-    groups: Mapping[str, Tables],
-    path: str | Path,
-    quantities: Sequence[str] = ("loss", "f1_lesions"),
-    title: str = "Training and validation per network",
-    parts: Sequence[str] = ("train", "validation"),
-    each: bool = False,
+    networks: Sequence[Learned], path: str | Path, title: str, unit: str = "folds", each: bool = False
 ) -> Path:
-    """The curves of system 004: a row a quantity, training on the left and validation on the right, and for every
-    network the mean and standard deviation (n - 1) over its runs (folds).
+    """Loss above, Dice below, training on the left and validation on the right, as system 004 draws them: of every
+    network the mean over its runs and a band of their standard deviation (n - 1).
 
-    parts: columns to draw, of `train` and `validation`; each: also a thin line for every run.
-    Raises `DataError`, `WriteError`.
+    unit: what the runs are, `folds` or `runs`; each: also a thin line for every run. A quantity that a network's tables
+    lack is left out. Where losses or classes differ, the figure says so.
+    Raises `DataError` for tables that cannot be read or hold nothing to draw, `WriteError`.
     """
-    drawn = {name: _lines(_runs(list(tables))) for name, tables in groups.items()}
-    present = sorted({line.quantity for _, lines in drawn.values() for line in lines})
-    for quantity in quantities:
-        if quantity not in present:
-            raise DataError(f"curves: no columns for '{quantity}'; the tables hold: {', '.join(present)}")
-    with figure(path, 3.6 * max(len(parts), 1.4), 0.9 + 2.2 * len(quantities)) as canvas:
-        grid = canvas.subplots(len(quantities), len(parts), squeeze=False, sharex=True, sharey="row")
-        for row, quantity in zip(grid, quantities, strict=True):
-            for axes, part in zip(row, parts, strict=True):
-                for number, (name, (epochs, lines)) in enumerate(drawn.items()):
-                    for line in lines:
-                        if (line.quantity, line.part) == (quantity, part):
-                            colour = SERIES[number % len(SERIES)]
-                            _draw(axes, epochs, line.values, f"{name} (n = {len(line.values)})", colour, "solid", each)
-                _finish(axes, f"{_PARTS[part]}: {_TITLES.get(quantity, quantity)}")
-        for axes in grid[:-1].flat:
-            axes.set_xlabel("")
-        thin = "; thin lines: each run" if each else ""
-        write_title(canvas, f"{title} (mean ± standard deviation of n runs{thin})")
+    found = [_lines_of(network) for network in networks]
+    unequal = any(len({len(run) for run in _runs(network.tables)}) > 1 for network in networks)
+    notes = (
+        [f"{unit.capitalize()} end at different epochs; each mean is over those that reached it."] if unequal else []
+    )
+    notes += _differences(networks)
+    longest = max(len(_with_n(network.name, len(network.tables), unit)) for network in networks)
+    fitting = max(1, int(7 / (0.65 + _INCHES_PER_CHARACTER * longest)))
+    columns = min(fitting, 2 if len(networks) in (2, 4) else 3)
+    legend_rows = ceil(len(networks) / columns)
+    with figure(path, 7.2, 5.3 + 0.2 * legend_rows) as canvas:
+        panels, below = canvas.subfigures(2, 1, height_ratios=(4.6, 0.2 * legend_rows))
+        grid = panels.subplots(2, 2, sharex=True, sharey="row")
+        for axes, ((quantity, part), heading) in zip(grid.flat, _PANELS.items(), strict=True):
+            for number, (network, (epochs, lines)) in enumerate(zip(networks, found, strict=True)):
+                look = SERIES[number % len(SERIES)], _STYLES[number % len(_STYLES)]
+                wanted = (network.dice if quantity == "dice" else quantity, part)
+                for line in lines:
+                    if (line.quantity, line.part) == wanted:
+                        _draw(axes, epochs, line.values, _with_n(network.name, len(line.values), unit), *look, each)
+            _finish(axes, heading)
+        for axes in grid[0]:
+            axes.set_xlabel(_OTHER_LOSSES if len({n.loss for n in networks}) > 1 else "", fontsize=6.5, color=QUIET)
+        grid[0, 0].set_ylabel("Loss")
+        grid[1, 0].set_ylabel("Dice (F1)")
+        grid[1, 0].set_ylim(0, 1)
+        if all(np.nanmin(line.values) >= 0 for _, lines in found for line in lines if line.quantity == "loss"):
+            grid[0, 0].set_ylim(bottom=0)
+        thin = "; thin lines: each" if each else ""
+        write_title(canvas, f"{title} (mean ± standard deviation of n {unit}{thin})", " ".join([*notes, _DICE_NOTE]))
         handles = {
             text: handle for axes in grid.flat for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        canvas.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)))
+        below.legend(handles.values(), handles.keys(), loc="center", ncols=columns, handlelength=3.4)
+    return Path(path)
+
+
+def write_compared(networks: Sequence[Learned], path: str | Path) -> Path:
+    """The numbers of `compare_curves`, one row for each recipe, epoch, part and measure: mean and standard deviation
+    (n - 1) over the n runs that have a value there. Raises `DataError`, `WriteError`."""
+    rows = []
+    for network in networks:
+        epochs, lines = _lines_of(network)
+        for line in lines:
+            if line.quantity not in ("loss", network.dice):
+                continue
+            for epoch, mean, spread, n in zip(epochs, *_summed(line.values), strict=True):
+                if n:
+                    row = {"recipe": network.name, "epoch": int(epoch), "part": line.part, "measure": line.quantity}
+                    rows.append(row | {"mean": float(mean), "std": float(spread), "n": int(n)})
+    write_csv(path, ["recipe", "epoch", "part", "measure", "mean", "std", "n"], rows)
     return Path(path)
 
 
@@ -187,14 +234,35 @@ def _draw(
     `each`, a thin line for every run."""
     if each and len(values) > 1:
         axes.plot(epochs, values.T, color=colour, linewidth=0.5, alpha=0.6)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        reached = np.sum(~np.isnan(values), axis=0)
-        mean = np.nansum(values, axis=0) / reached
-        spread = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / (reached - 1))
+    mean, spread, _ = _summed(values)
     marker = "o" if len(epochs) == 1 else ""
     axes.plot(epochs, mean, color=colour, linestyle=dashes, label=name, marker=marker, markersize=3)
     if len(values) > 1:
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+
+
+def _summed(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Of runs [R, E] the mean [E], the standard deviation (n - 1), NaN below two values, and how many have a value."""
+    n = np.sum(~np.isnan(values), axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(values, axis=0) / n
+        spread = np.where(n > 1, np.sqrt(np.nansum((values - mean) ** 2, axis=0) / (n - 1)), np.nan)
+    return mean, spread, n
+
+
+def _with_n(name: str, n: int, unit: str) -> str:
+    return f"{name} (n = {n} {unit if n > 1 else unit.removesuffix('s')})"
+
+
+def _differences(networks: Sequence[Learned]) -> list[str]:
+    """Sentences on what several networks do not share: their losses, the classes of their Dice."""
+    said = []
+    for what, of in (("Losses", [n.loss for n in networks]), ("Dice", [n.dice_of for n in networks])):
+        if len(set(of)) > 1:
+            shared = {text: [n.name for n, own in zip(networks, of, strict=True) if own == text] for text in of}
+            listed = "; ".join(f"{text} ({', '.join(names)})" for text, names in shared.items())
+            said.append(f"{what}: {listed}.")
+    return said
 
 
 def _look(line: _Line) -> tuple[str, str, Any]:
@@ -251,6 +319,13 @@ def _read(path: str | Path) -> Table:
             return list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: curves cannot be read ({error}); give the curves.csv of a run") from error
+
+
+def _lines_of(network: Learned) -> tuple[NDArray[np.int64], list[_Line]]:
+    try:
+        return _lines(_runs(network.tables))
+    except DataError as error:
+        raise DataError(f"{network.name}: {error}") from error
 
 
 def _lines(runs: Sequence[Table]) -> tuple[NDArray[np.int64], list[_Line]]:

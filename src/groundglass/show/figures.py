@@ -45,7 +45,8 @@ class Panel:
     image: [H, W] float32; labels: the expert's canonical label map [H, W] uint8; prediction: the same of a network;
     title: shown with the case, such as its name and Dice; spacing_mm: (row, column), for the scale bar;
     expert_masks, predicted_masks: boolean masks [H, W] by class, where classes may overlap (one-hot files,
-    thresholded probabilities); without them the label maps are used, which have no overlap.
+    thresholded probabilities); without them the label maps are used, which have no overlap; classes: what the network
+    tells apart, where known, of which nothing is drawn as known in part.
     """
 
     image: NDArray[np.float32]
@@ -55,6 +56,7 @@ class Panel:
     spacing_mm: tuple[float, float] | None = None
     expert_masks: Masks | None = None
     predicted_masks: Masks | None = None
+    classes: tuple[str, ...] = ()
 
     def expert(self) -> NDArray[np.uint8]:
         """The expert's label map. Raises `DataError` without one."""
@@ -81,9 +83,11 @@ def image_grid(
     title: str = "Images and expert labels",
     unit: str = "HU",
     columns: int = 5,
+    names: Sequence[str] = _TWO,
 ) -> Path:
-    """The first look at data, as in system 000: each image, its ground-glass and consolidation masks, and the whole
-    label map in colour below it; `columns` cases side by side, further cases in further blocks."""
+    """The first look at data, as in system 000: each image, its ground-glass and consolidation masks (or those of other
+    `names`), and the whole label map in colour below it; `columns` cases side by side, further cases in further
+    blocks."""
 
     partly = _partly(panels)
 
@@ -92,7 +96,7 @@ def image_grid(
 
     rows = [
         ("Image", lambda panel: grey(panel.image, window)),
-        *((display_name(name), single(name)) for name in _TWO),
+        *((display_name(name), single(name)) for name in names),
         ("All labels", lambda panel: class_colours(panel.expert(), palette, hatched=partly)),
     ]
     drawn = _present([panel.expert() for panel in panels])
@@ -196,33 +200,35 @@ def truth_prediction(
     names: Sequence[str] = LESIONS,
     title: str = "Expert labels and prediction",
     unit: str = "HU",
+    columns: Sequence[str] = ("Image", "Expert", "Prediction", "Difference"),
+    note: str = "",
 ) -> Path:
     """One row a case: image, expert labels, prediction, and where they differ (agree, missed, spurious, wrong class).
 
-    names: the classes that are compared; the panel's title is written above its row.
+    names: the classes that are compared; the panel's title is written above its row. columns: which pictures; note: a
+    sentence below, before the display window.
     """
     partly = _partly(panels)
     solid = [name for name in names if name not in partly]
     strips = []
     for number, panel in enumerate(panels):
         truth, prediction = panel.expert(), panel.predicted()
-        pictures = (
-            grey(panel.image, window),
-            overlay(panel.image, truth, window, palette, alpha, names=solid),
-            overlay(panel.image, prediction, window, palette, alpha, names=solid),
-            error_overlay(panel.image, error_map(truth, prediction, names), window),
-        )
-        cells = [Cell(picture, panel.spacing_mm, scale=place == 0) for place, picture in enumerate(pictures)]
-        titles = ("Image", "Expert", "Prediction", "Difference") if number == 0 else ()
+        pictures = {
+            "Image": grey(panel.image, window),
+            "Expert": overlay(panel.image, truth, window, palette, alpha, names=solid),
+            "Prediction": overlay(panel.image, prediction, window, palette, alpha, names=solid),
+            "Difference": error_overlay(panel.image, error_map(truth, prediction, names), window),
+        }
+        cells = [Cell(pictures[name], panel.spacing_mm, scale=place == 0) for place, name in enumerate(columns)]
+        titles = tuple(columns) if number == 0 else ()
         strips.append(Strip(cells, titles=titles, heading=panel.title))
     maps = [labels for panel in panels for labels in (panel.expert(), panel.predicted())]
     drawn = [name for name in _present(maps) if name in (*solid, *may_be(solid))]
     kinds = [kind for kind in ERROR_COLOURS if kind != "wrong-class" or len(drawn) > 1]
-    legend: list[list[Entry]] = [
-        [("Classes:", ""), *_legend(drawn, palette, partly)],
-        [("Difference:", ""), *((display_name(kind), ERROR_COLOURS[kind]) for kind in kinds)],
-    ]
-    return draw_sheet(path, strips, _counted(title, panels), legend, _note(window, unit))
+    legend: list[list[Entry]] = [[("Classes:", ""), *_legend(drawn, palette, partly)]]
+    if "Difference" in columns:
+        legend.append([("Difference:", ""), *((display_name(kind), ERROR_COLOURS[kind]) for kind in kinds)])
+    return draw_sheet(path, strips, _counted(title, panels), legend, f"{note} {_note(window, unit)}".strip())
 
 
 Row = tuple[str, Callable[[Panel], Picture]]
@@ -267,7 +273,8 @@ def _present(maps: Sequence[NDArray[np.uint8]]) -> list[str]:
 def _partly(panels: Sequence[Panel]) -> list[str]:
     """The partly known labels, to be hatched; not those that a network predicts, for which they are a class."""
     predicted = _present([panel.predicted() for panel in panels if panel.prediction is not None])
-    return [name for name in PARTLY if name not in predicted]
+    told_apart = {*predicted, *(name for panel in panels for name in panel.classes)}
+    return [name for name in PARTLY if name not in told_apart]
 
 
 def _legend(names: Sequence[str], palette: str, partly: Collection[str] = ()) -> list[Entry]:

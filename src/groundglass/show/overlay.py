@@ -11,7 +11,7 @@ from scipy.ndimage import binary_erosion
 
 from groundglass.errors import DataError, RecipeError
 from groundglass.labels import BY_NAME, LABELS, PRECEDENCE
-from groundglass.show.colours import ERROR_COLOURS, ERROR_KINDS, LESIONS, PARTLY, palette_named, rgb
+from groundglass.show.colours import ERROR_COLOURS, ERROR_KINDS, INSTANCES, LESIONS, PARTLY, palette_named, rgb
 
 Picture = NDArray[np.uint8]
 Window = tuple[float, float]
@@ -177,6 +177,24 @@ def error_overlay(image: NDArray[np.float32], kinds: NDArray[np.uint8], window: 
     for name, colour in ERROR_COLOURS.items():
         picture = _tint(picture, kinds == ERROR_KINDS.index(name), colour, alpha)
     return picture
+
+
+def instance_overlay(
+    image: NDArray[np.float32],
+    numbers: NDArray[np.uint8],
+    expert: NDArray[np.bool_],
+    window: Window,
+    alpha: float = 0.5,
+) -> Picture:
+    """Instances in colour over the grey image, under the expert's outline in white: [H, W, 3] uint8.
+
+    numbers: [H, W] of each pixel's instance, 0 for none; colours are used again where there are more instances.
+    """
+    _same_shape(image, numbers)
+    picture = grey(image, window)
+    for place, colour in enumerate(INSTANCES):
+        picture = _tint(picture, (numbers > 0) & ((numbers - 1) % len(INSTANCES) == place), colour, alpha)
+    return _tint(picture, _edge(expert), "#FFFFFF", 1.0)
 
 
 def _tint(picture: Picture, mask: NDArray[np.bool_], colour: str, alpha: float) -> Picture:

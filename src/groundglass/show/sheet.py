@@ -59,13 +59,23 @@ _POINTS_PER_CHARACTER = 0.60  # of the font size, DejaVu Sans
 
 
 @dataclass(frozen=True)
+class Boxed:
+    """A rectangle on a picture. edges: (x1, y1, x2, y2) in pixels, 0 at the picture's left and upper edge."""
+
+    edges: tuple[float, float, float, float]
+    text: str
+    colour: str
+
+
+@dataclass(frozen=True)
 class Cell:
     """One picture of a sheet. pixels: [H, W, 3] or [H, W, 4] uint8; spacing_mm: (row, column) or None;
-    scale: draw a scale bar."""
+    scale: draw a scale bar; boxes: drawn over it."""
 
     pixels: Picture
     spacing_mm: tuple[float, float] | None = None
     scale: bool = False
+    boxes: Sequence[Boxed] = ()
 
     @property
     def tallness(self) -> float:
@@ -193,6 +203,8 @@ def _draw_strip(
         axes.set_axis_off()
         if item.scale:
             _scale_bar(axes, item)
+        for box in item.boxes:
+            _draw_box(axes, box)
 
 
 def _scale_bar(axes: Any, cell: Cell) -> None:
@@ -208,6 +220,15 @@ def _scale_bar(axes: Any, cell: Cell) -> None:
     axes.add_patch(bar)
     outlined = [withStroke(linewidth=1.6, foreground="black")]
     axes.text(x, y - 0.04 * rows, f"{length:g} {unit}", color="white", fontsize=6.5, va="bottom", path_effects=outlined)
+
+
+def _draw_box(axes: Any, box: Boxed) -> None:
+    # Matplotlib counts from the centre of the first pixel.
+    x1, y1, x2, y2 = (end - 0.5 for end in box.edges)
+    axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=box.colour, lw=0.8))
+    readable = [withStroke(linewidth=0.9, foreground="black")]
+    style = {"color": box.colour, "fontsize": 5.5, "va": "bottom", "path_effects": readable, "parse_math": False}
+    axes.text(x1, y1, box.text, clip_on=True, **style)
 
 
 def _writer(canvas: Any, width: float, height: float) -> Any:

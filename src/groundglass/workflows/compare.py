@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +16,7 @@ from groundglass.measure.record import FILE, Record, merged, read_record
 from groundglass.measure.table import Comparison, compare_records
 from groundglass.run import Run
 from groundglass.workflows.choosing import check_folds
+from groundglass.workflows.curves import draw_together
 from groundglass.workflows.evaluate import Evaluation, measure_masks, measure_runs, open_marked, write_tables
 from groundglass.workflows.extras import need_train
 from groundglass.workflows.masks import is_mask_folder, open_masks
@@ -25,6 +26,8 @@ from groundglass.workflows.recording import weights_digest
 Merge = Literal["lesion"]
 _FILES = ("comparison.csv", "pairs.csv", "comparison.json", "paired.png")
 _TEX = "comparison.tex"
+# Not curves.*, which a run folder has: the same folder may be named for both.
+_LEARNING = ("learning.csv", "learning.png")
 _TOGETHER = (
     "several runs were evaluated here one after another: the peak memory of each includes that of those before it; "
     "evaluate each by itself to compare it"
@@ -58,7 +61,7 @@ class _Source:
 def compare(
     runs: Sequence[str | Path],
     data: Locations | None = None,
-    metric: str = "any_lesion_dice",
+    metric: str | None = None,
     out: str | Path = "compare",
     latex: bool = False,
     csv: str | Path | None = None,
@@ -71,9 +74,10 @@ def compare(
     runs: run folders (their held-out evaluation), recipe folders of a cross-validation (out of fold), folders that
     hold a measured.json, or folders of masks (with `data` only, measured on exactly the cases of the others).
     data: whatever has no evaluation of these data is evaluated first, held-out, into its own folder. metric: a class
-    and a measure, such as `any_lesion_dice`; in it every pair is tested. latex: also comparison.tex. csv: the table
-    also as this file. bootstrap: resamples behind the intervals. merge: `lesion` compares findings of any type, also of
-    runs that tell different classes apart. device: where to evaluate.
+    and a measure, by default `any_lesion_dice`, or the Dice of the first class where there is no lesion; in it every
+    pair is tested. latex: also comparison.tex. csv: the table also as this file. bootstrap: resamples behind the
+    intervals. merge: `lesion` compares findings of any type, also of runs that tell different classes apart. device:
+    where to evaluate.
     Raises `RunError` when there are fewer than two, one is there twice, has no evaluation, or was scored on other
     cases, data or classes or by other conventions; `RecipeError`, `DataError`. Then nothing is written.
     """
@@ -99,7 +103,7 @@ def compare(
     together = [_TOGETHER] if len(fresh) > 1 else []
     comparison = replace(comparison, notes=(*leaks, *together, *comparison.notes))
     folder = Path(out)
-    _write(comparison, folder, latex, csv)
+    _write(comparison, folder, latex, csv, _learned(names, sources, found))
     for evaluation in fresh:
         write_tables(evaluation)
     return Compared(comparison, folder)
@@ -215,12 +219,28 @@ def _leaks(name: str, source: _Source, record: Record) -> list[str]:
     return []
 
 
-def _write(comparison: Comparison, folder: Path, latex: bool, csv: str | Path | None) -> None:
+def _learned(names: Sequence[str], sources: Sequence[_Source], records: Sequence[Record]) -> dict[str, list[Run]]:
+    """By name the runs that were measured, where they have curves."""
+    found = {}
+    for name, source, record in zip(names, sources, records, strict=True):
+        drawn = [run for run in source.runs if run.curves.is_file()]
+        if not source.folders:
+            # A folder of tables can lie beside folds that came later, or after their weights had changed.
+            drawn = [run for run in drawn if run.best.is_file() and weights_digest(run) in record.answers]
+        if drawn:
+            found[name] = drawn
+    return found
+
+
+def _write(
+    comparison: Comparison, folder: Path, latex: bool, csv: str | Path | None, learned: Mapping[str, Sequence[Run]]
+) -> None:
     from groundglass.show.paired import latex as as_latex
     from groundglass.show.paired import paired
 
     rows = table_rows(comparison)
-    with staged(folder, [*_FILES, *([_TEX] if latex else [])]) as stage:
+    optional = {_TEX: latex, **dict.fromkeys(_LEARNING, bool(learned))}
+    with staged(folder, [*_FILES, *(name for name, wanted in optional.items() if wanted)]) as stage:
         write_csv(stage / "comparison.csv", list(rows[0]), rows)
         pairs = comparison.to_dict()["pairs"]
         write_csv(stage / "pairs.csv", ["metric", *pairs[0]], ({"metric": comparison.metric.name, **p} for p in pairs))
@@ -228,12 +248,16 @@ def _write(comparison: Comparison, folder: Path, latex: bool, csv: str | Path | 
         paired(comparison, stage / "paired.png")
         if latex:
             write_text(stage / _TEX, as_latex(comparison))
+        if learned:
+            of_folds = all(run.split.fold for runs in learned.values() for run in runs)
+            draw_together(learned, stage / _LEARNING[1], "Training and validation", "folds" if of_folds else "runs")
         # Within, so that a folder or a file that refuses leaves neither.
         if csv is not None:
             write_csv(csv, list(rows[0]), rows)
-    if not latex:
-        # One of an earlier comparison would contradict the tables beside it.
-        (folder / _TEX).unlink(missing_ok=True)
+    for name, wanted in optional.items():
+        if not wanted:
+            # One of an earlier comparison would contradict the tables beside it.
+            (folder / name).unlink(missing_ok=True)
 
 
 def table_rows(comparison: Comparison) -> list[dict[str, Any]]:

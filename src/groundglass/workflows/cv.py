@@ -1,7 +1,7 @@
 """`groundglass cv`: cross-validate recipes over the same folds, score them out of fold, and once on a test part.
 
 OUT/cv.json                 what was asked: data fingerprint, folds, seed, test part, recipes
-    curves.png              validation of all recipes
+    curves.csv .png         loss and Dice of all recipes, training and validation: mean and deviation over folds
     RECIPE/foldKofN/        run folders
            curves.csv .png  all folds, their mean and standard deviation
            out-of-fold/     tables of `evaluate` over all folds, predictions/ of each case by the run that held it out
@@ -28,19 +28,13 @@ from groundglass.files import write_json
 from groundglass.recipes import Recipe, change, load
 from groundglass.run import FORMAT_VERSION, MAX_TIME, Run
 from groundglass.show.progress import say
+from groundglass.workflows.dividing import make_split, validation_sources
 from groundglass.workflows.extras import need_train
 from groundglass.workflows.folds import train_folds
 from groundglass.workflows.opening import check_classes, open_clean
 from groundglass.workflows.pooling import RecipeResult, collect, fold_folder
 from groundglass.workflows.starting import start_run
-from groundglass.workflows.train import (
-    Order,
-    begun_run,
-    check_same_data,
-    make_split,
-    parse_duration,
-    validation_sources,
-)
+from groundglass.workflows.train import Order, begun_run, check_same_data, parse_duration
 
 
 @dataclass(frozen=True)
@@ -131,6 +125,10 @@ def cv(
     device = choose_device(device)
     for recipe in chosen.values():
         choose_precision(recipe, device)
+        if recipe.first_stage is not None:
+            raise RecipeError(
+                f"recipe '{recipe.name}' is a second stage; cv has no first for it: see groundglass train"
+            )
     first, *others = chosen.values()
     dataset, scan = open_clean(data, first, twins=True)
     for recipe in others:

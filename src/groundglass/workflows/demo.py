@@ -11,6 +11,7 @@ import numpy as np
 from groundglass.data.opening import open_dataset
 from groundglass.errors import RunError
 from groundglass.labels import LESION_VALUES
+from groundglass.measure.record import main_label, shown_labels
 from groundglass.measure.summary import ANY_LESION
 from groundglass.scans.arrays import read_npy
 from groundglass.show.page import Section, Table, write_page
@@ -60,7 +61,8 @@ def demo(out: str | Path = "demo", recipe: str = "demo", settings: Sequence[str]
     maps = predict(run, [stack], folder / "predictions", device=device)
     say("5/5 submit: the Kaggle file, here for phantoms")
     submission = submit([run], DATA, folder / "submission.csv", device=device)
-    dice = result.summary.benchmark("any_lesion_dice")
+    label = main_label(result.summary.labels)
+    dice = result.summary.row(label, "dice", "per image, positives")
     page = write_page(
         folder / "index.html",
         "groundglass demo",
@@ -69,7 +71,8 @@ def demo(out: str | Path = "demo", recipe: str = "demo", settings: Sequence[str]
         "patients.",
     )
     score = format_value((dice.value, dice.low, dice.high))
-    say(f"any-lesion Dice on held-out phantom patients: {score}, n = {dice.n} slices with lesions")
+    named = ("any-lesion", "lesions") if label == ANY_LESION else (label, label)
+    say(f"{named[0]} Dice on held-out phantom patients: {score}, n = {dice.n} slices with {named[1]}")
     say(f"Run: {run.path}   predictions: {maps[0].parent}   submission: {submission}")
     say(f"Open {page} in a browser.")
     return Demo(folder, page, dice.value)
@@ -77,6 +80,7 @@ def demo(out: str | Path = "demo", recipe: str = "demo", settings: Sequence[str]
 
 def _sections(report: Report, result: Evaluation, maps: list[Path], submission: Path) -> list[Section]:
     captions = {
+        "extremes": "A severe, a mild and a normal slice, chosen by their expert labels alone.",
         "images": "Slices with their expert labels.",
         "truth_prediction": "Expert labels, prediction, and where they differ.",
         "class_map_002": "Predicted classes, in the colours of system 002 and in colour-blind-safe ones.",
@@ -92,7 +96,7 @@ def _sections(report: Report, result: Evaluation, maps: list[Path], submission: 
     classes = [
         [row.label, row.average, (row.value, row.low, row.high), row.n, row.n_undefined]
         for row in summary.averages
-        if row.metric == "dice" and row.label in (*summary.labels.lesions, ANY_LESION)
+        if row.metric == "dice" and row.label in shown_labels(summary.labels)
     ]
     shares = [[name, pixels, f"{100 * scan.shares[name]:.2f} %"] for name, pixels in scan.pixels.items()]
     found = int(np.isin(read_npy(maps[0]), LESION_VALUES).sum())

@@ -20,8 +20,8 @@ from groundglass.scans.slices import open_slices, read_mask_slice, stem_of, suff
 _SUFFIXES = (".png", ".npy", ".nii.gz", ".nii")
 # What lies in a run folder, even a damaged one, and in a cross-validation: their pictures are no masks.
 _OWN = ("run.json", "recipe.yaml", "cv.json")
-# What `predict --probabilities` writes beside its masks.
-_PROBABILITIES = "_probabilities"
+# What `predict` writes beside a label map.
+_BESIDE = ("_probabilities", "_instances")
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ def _unfit(labels: LabelSet, masks: Masks, dataset: Dataset) -> str | None:
 def _files(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.is_file() and suffix_of(path) in _SUFFIXES)
     stems = {stem_of(path) for path in found}
-    return [path for path in found if not _is_probabilities(stem_of(path), stems)]
+    return [path for path in found if not _is_beside(stem_of(path), stems)]
 
 
-def _is_probabilities(stem: str, stems: set[str]) -> bool:
-    return stem.endswith(_PROBABILITIES) and stem.removesuffix(_PROBABILITIES) in stems
+def _is_beside(stem: str, stems: set[str]) -> bool:
+    return any(stem.endswith(ending) and stem.removesuffix(ending) in stems for ending in _BESIDE)
 
 
 def _check_header(file: Path, case: Case, slices: int) -> None:

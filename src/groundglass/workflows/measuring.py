@@ -10,13 +10,15 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from groundglass.case import Case
 from groundglass.data.dataset import Dataset
 from groundglass.data.twins import join
 from groundglass.labels import BY_NAME, LabelSet
 from groundglass.measure.boundary import boundary
-from groundglass.measure.counts import CaseCounts, count, membership
+from groundglass.measure.cohorts import Reference, whole_lung
+from groundglass.measure.counts import CaseCounts, confusion, count, membership
 from groundglass.measure.protocols import LESION_TOLERANCE_MM, LUNG_TOLERANCE_MM, InfNet
 from groundglass.measure.record import (
     Conventions,
@@ -50,9 +52,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Measurement:
-    """counts: with clusters as groups, for `summarise`; the rest as `Record` stores it."""
+    """counts: with clusters as groups, for `summarise`; references: of the same cases, for `cohort_table`; the rest as
+    `Record` stores it."""
 
     counts: tuple[CaseCounts, ...]
+    references: tuple[Reference, ...]
     cases: tuple[MeasuredCase, ...]
     conventions: Conventions
     protocols: tuple[ProtocolNumbers, ...]
@@ -75,6 +79,7 @@ def measure(
     gauges = [_Gauge(label, labels, conventions) for label in measured_labels(labels)]
     volumes = VolumeScores(cases, dataset, labels)
     counts: list[CaseCounts] = []
+    references: list[Reference] = []
     extents: list[dict[str, Extent]] = []
     seconds: list[float] = []
     with progress(title, len(cases)) as bar:
@@ -82,6 +87,7 @@ def measure(
             codes = labels.encode(answer.case.labels())
             counted = count(answer.case, codes, answer.prediction, labels)
             counts.append(replace(counted, group=groups[answer.case.id]))
+            references.append(_reference(answer.case, codes, labels))
             found = {gauge.label: gauge.add(answer, codes) for gauge in gauges}
             extents.append({label: extent for label, extent in found.items() if extent is not None})
             volumes.add(answer.case, codes, answer.prediction)
@@ -90,10 +96,24 @@ def measure(
     numbers = number_clusters([case.group for case in counts])
     return Measurement(
         tuple(counts),
+        tuple(references),
         tuple(measured_case(*parts) for parts in zip(counts, numbers, extents, strict=True)),
         conventions,
         (*(result for gauge in gauges if (result := gauge.protocol()) is not None), *volumes.results()),
         median(seconds) if seconds else None,
+    )
+
+
+def _reference(case: Case, codes: NDArray[np.uint8], labels: LabelSet) -> Reference:
+    """What the reader of a case says besides its codes, as far as the label set knows lesions."""
+    if not labels.lesions:
+        return Reference(case.cohort)
+    lung = case.lung()
+    inside, _ = membership(labels.lesion_channels, labels)
+    return Reference(
+        case.cohort,
+        None if lung is None else confusion(codes, whole_lung(lung, labels), labels),
+        int(ndimage.label(inside[codes])[1]),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from groundglass.case import Case, Decoded, Unit
+from groundglass.case import MODALITIES, Case, Decoded, Unit
 from groundglass.data.album import Album
 from groundglass.data.dataset import Dataset, Locations
 from groundglass.data.defects import Scan, Visit, scan
@@ -27,6 +27,7 @@ def open_clean(data: Locations, recipe: Recipe, twins: bool = False) -> tuple[Da
     """
     dataset = open_dataset(data)
     refuse_errors(dataset.defects)
+    check_modality(recipe, dataset)
     check_classes(recipe, dataset)
     unknown = next((case for case in dataset.cases if case.unit is Unit.UNKNOWN), None)
     if unknown is not None:
@@ -60,6 +61,16 @@ def look(dataset: Dataset, twins: bool, visit: Visit | None = None, refuse: bool
             return found
         with progress("Searching for near duplicates") as bar:
             return replace(found, twins=album.search(dataset, found.hashes, bar))
+
+
+def check_modality(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise `RecipeError` where a data set holds images of another kind than the recipe is for."""
+    other = next((case for case in dataset.cases if case.modality != recipe.modality), None)
+    if other is not None:
+        raise RecipeError(
+            f"{other.place}: is {MODALITIES[other.modality]}, and recipe '{recipe.name}' is for "
+            f"{MODALITIES[recipe.modality]}"
+        )
 
 
 def check_classes(recipe: Recipe, dataset: Dataset) -> None:

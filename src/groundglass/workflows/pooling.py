@@ -16,12 +16,15 @@ from groundglass.data.dataset import Dataset
 from groundglass.data.defects import Scan
 from groundglass.errors import RunError
 from groundglass.files import sweep, write_json
-from groundglass.labels import label_set
+from groundglass.labels import LABEL_SETS, label_set
+from groundglass.measure.record import main_label
 from groundglass.run import Run
 from groundglass.show.progress import say
 from groundglass.workflows.choosing import Part
+from groundglass.workflows.curves import draw_together, learned
 
-SCORE = "any_lesion_dice"
+# The average of the Dice that ranks recipes.
+AVERAGE = "per image, positives"
 OUT_OF_FOLD, TEST = "out-of-fold", "test"
 # Written last into a folder of scores: the runs that they are of.
 _SCORED = "scored.json"
@@ -29,12 +32,14 @@ _SCORED = "scored.json"
 
 @dataclass(frozen=True)
 class Score:
-    """Any-lesion Dice with its interval; n: the images with lesions that it is made of."""
+    """Mean Dice with its interval; label: any lesion, or the class of a label set without lesions; n: the images that
+    hold it, of which the mean is."""
 
     value: float
     low: float
     high: float
     n: int
+    label: str
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,8 @@ def collect(
         out_of_fold = _read_score(pooled) if done else None
         test = _read_score(tested) if with_test and not missing else None
         results.append(RecipeResult(name, target, tuple(done), missing, out_of_fold, test))
-    if runs and (changed or not (folder / "curves.png").exists()):
-        from groundglass.show.curves import compare_curves
-
-        tables = {name: [run.curves for run in found] for name, found in runs.items()}
-        title = f"Cross-validation over {folds} folds"
-        compare_curves(tables, folder / "curves.png", title=title, parts=("validation",))
+    if runs and (changed or not all((folder / f"curves{suffix}").exists() for suffix in (".csv", ".png"))):
+        draw_together(runs, folder / "curves.png", f"Cross-validation over {folds} folds")
     return tuple(results)
 
 
@@ -158,12 +159,14 @@ def _covers(target: Path, key: Mapping[str, Any]) -> bool:
 def _read_score(target: Path) -> Score:
     path = target / "summary.json"
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-        row = next(row for row in rows if row["metric"] == SCORE)
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        label = main_label(LABEL_SETS[summary["label_set"]])
+        wanted = (label, "dice", AVERAGE)
+        row = next(row for row in summary["averages"] if (row["class"], row["metric"], row["average"]) == wanted)
         value, low, high = (
             float("nan") if row[name] is None else float(row[name]) for name in ("value", "low", "high")
         )
-        return Score(value, low, high, int(row["n"]))
+        return Score(value, low, high, int(row["n"]), label)
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise RunError(f"{path}: cannot be read ({type(error).__name__}); remove {target} and run again") from None
 
@@ -171,7 +174,6 @@ def _read_score(target: Path) -> Score:
 def _draw_curves(target: Path, name: str, done: Mapping[int, Run], folds: int) -> None:
     from groundglass.show.curves import compare_curves, write_curves
 
-    tables = {f"{k}/{folds}": run.curves for k, run in done.items()}
-    write_curves(tables, target / "curves.csv")
+    write_curves({f"{k}/{folds}": run.curves for k, run in done.items()}, target / "curves.csv")
     title = f"{name}: {len(done)} of {folds} folds"
-    compare_curves({name: list(tables.values())}, target / "curves.png", title=title, each=True)
+    compare_curves([learned(name, list(done.values()))], target / "curves.png", title, each=True)

@@ -83,7 +83,7 @@ def _from_runs(
     for name in CLASSES:
         if name not in models[0].labels.classes:
             raise RecipeError(f"label set '{models[0].labels.name}' has no class '{name}', which the submission needs")
-    return (segment(models, case.image(), case.unit, tta)[0] for case in cases)
+    return (segment(models, case.image(), case.unit, tta).labels for case in cases)
 
 
 def _from_masks(folder: Path, cases: Sequence[Case]) -> Iterator[NDArray[np.uint8]]:

@@ -10,22 +10,22 @@ from pathlib import Path
 
 from groundglass import recipes
 from groundglass.case import Case
-from groundglass.data import splits
 from groundglass.data.dataset import Dataset, Locations
 from groundglass.data.defects import Scan
 from groundglass.data.splits import Split
 from groundglass.errors import RecipeError, RunError
-from groundglass.files import sweep
+from groundglass.files import sweep, write_csv
 from groundglass.labels import label_set
 from groundglass.recipes import Recipe
-from groundglass.recipes.settings import Rows, Thresholds
+from groundglass.recipes.settings import Thresholds
 from groundglass.run import MAX_TIME, Run, environment
 from groundglass.show.curves import curves
 from groundglass.show.progress import duration, progress, say
 from groundglass.workflows.certificate import write_certificate
+from groundglass.workflows.dividing import make_split, parse_fold
 from groundglass.workflows.extras import need_train
 from groundglass.workflows.opening import open_clean
-from groundglass.workflows.starting import start_run
+from groundglass.workflows.starting import open_first_stage, stamped, start_run
 
 Row = dict[str, float]
 
@@ -43,6 +43,7 @@ def train(
     settings: Sequence[str] = (),
     test: int = 0,
     start_from: str | Path | None = None,
+    first_stage: str | Path | None = None,
 ) -> Run:
     """Train `recipe` (a shipped name, a YAML file or a `Recipe`) on a data set; returns the run.
 
@@ -51,7 +52,8 @@ def train(
     `evaluate --part test` scores them. resume: go on where the run in `out` stopped. max_time: minutes (20), or with a
     unit (90s, 20m, 3h); the run can be resumed. encoder_weights: file of ImageNet weights; download: allow the library
     to fetch them. device: auto, cpu or cuda. settings: changes to the recipe such as `epochs=5`. start_from: begin with
-    the weights of this run, which must not have trained on what is held out here.
+    the weights of this run, which must not have trained on what is held out here. first_stage: the run that finds the
+    lungs, for a recipe with `first_stage`; the new run keeps a copy of it.
     Raises `DataError`, `RecipeError`, `RunError` or `WeightsError`; KeyboardInterrupt leaves a resumable run.
     """
     need_train()
@@ -70,6 +72,9 @@ def train(
 
     device = choose_device(device)
     choose_precision(chosen, device)
+    first = open_first_stage(first_stage, chosen, begun)
+    if start_from is not None and first is not None and chosen.first_stage and chosen.first_stage.weights != "none":
+        raise RecipeError("--start-from brings all weights; say --set first_stage.weights=none")
     dataset, scan = open_clean(data, chosen, twins=begun is None or bool(test))
     split = make_split(chosen, dataset, scan, fold, test) if begun is None or test else begun.split
     if begun is not None:
@@ -77,6 +82,8 @@ def train(
         if set(split.test) != set(begun.split.test):
             raise RunError(f"{folder}: was started with another test part than --test {test}; leave --test out")
         split = begun.split
+    if first is not None and begun is None:
+        split = stamped(split, first, dataset, scan)
     if not allocator_is_tuned() and device == "cpu":
         say("Advice: training on a CPU is faster with glibc's allocator tuned; the command line does it by itself.")
     start = None
@@ -84,7 +91,7 @@ def train(
         if encoder_weights is not None:
             raise RecipeError("--start-from brings all weights; leave out --encoder-weights")
         start = start_run(start_from, fold, split, dataset, scan)
-    order = Order(chosen, split, folder, begun, seconds, encoder_weights, download, device, start)
+    order = Order(chosen, split, folder, begun, seconds, encoder_weights, download, device, start, first)
     try:
         run = train_split(order, dataset, scan)
     except KeyboardInterrupt:
@@ -101,7 +108,7 @@ class Order:
     """One training that is to be done: what is left of a verb's options when the data are open.
 
     begun: the run in `folder` to go on with; seconds: stop, resumable, after so much training; device: cpu or cuda;
-    start: the run whose weights to begin with.
+    start: the run whose weights to begin with; first: the run that finds the lungs.
     """
 
     recipe: Recipe
@@ -113,6 +120,7 @@ class Order:
     download: bool = False
     device: str = "cpu"
     start: Run | None = None
+    first: Run | None = None
 
 
 def train_split(
@@ -131,8 +139,8 @@ def train_split(
     """
     from groundglass.learning import training
     from groundglass.learning.device import choose_precision
-    from groundglass.learning.engine import network_from
-    from groundglass.networks.building import build, build_for_training
+    from groundglass.learning.engine import lungs_for, network_from
+    from groundglass.networks.building import build
 
     recipe, split, begun = order.recipe, order.split, order.begun
     cases = {case.id: case for case in dataset.cases}
@@ -145,15 +153,12 @@ def train_split(
         run, network = begun, build(recipe)
         sweep(order.folder)
     else:
-        earlier = sorted(order.start.trained_hashes()) if order.start is not None else []
+        earlier = sorted(set().union(*(run.trained_hashes() for run in (order.start, order.first) if run is not None)))
         if begun is not None and earlier != begun.manifest.earlier_hashes:
             # What it remembers of who was seen would be wrong.
             again = "give the same --start-from again" if begun.manifest.earlier_hashes else "leave out --start-from"
             raise RunError(f"{order.folder}: was stopped in its first epoch; {again} to begin anew")
-        if order.start is not None:
-            network, origin = network_from(order.start, recipe)
-        else:
-            network, origin = build_for_training(recipe, order.encoder_weights, order.download)
+        network, origin, taken = network_from(order.start, order.first, recipe, order.encoder_weights, order.download)
         mean, std = training.measure_training_part(recipe, part)
         run = begun or Run.create(
             order.folder,
@@ -172,6 +177,10 @@ def train_split(
             parameters=sum(p.numel() for p in network.parameters()),
             environment={**environment(), "device": f"{order.device} {choose_precision(recipe, order.device)}"},
         )
+        if order.first is not None:
+            run.keep_first_stage(order.first)
+        if taken:
+            write_csv(run.path / "tensors.csv", list(taken[0]), taken)
         write_certificate(run, dataset, scan)
     _introduce(run, part, held_out, tell)
     spent: list[float] = []
@@ -182,7 +191,10 @@ def train_split(
         tell(epoch_line(recipe, row, f"about {duration(left)} left"))
 
     with progress("Batches of this epoch") if bar else nullcontext(lambda done, total=None: None) as batch:
-        training.fit(run, network, part, held_out, order.device, going_on, order.seconds, report or say_epoch, batch)
+        lungs = lungs_for(run, order.device)
+        training.fit(
+            run, network, part, held_out, order.device, going_on, order.seconds, report or say_epoch, batch, lungs
+        )
     _finish(run, held_out, order.device, tell)
     return run
 
@@ -197,91 +209,12 @@ def parse_duration(text: str | float | None) -> float | None:
     return float(match[1]) * {"s": 1, "m": 60, "": 60, "h": 3600}[match[2]]
 
 
-def parse_fold(fold: str) -> tuple[int, int]:
-    """(k, n) of `k/n`. Raises `RecipeError`."""
-    match = re.fullmatch(r"(\d+)/(\d+)", fold)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]) or int(match[2]) < 2:
-        raise RecipeError(f"--fold {fold}: write k/n with n at least 2 and k from 1 to n, such as 1/5")
-    return int(match[1]), int(match[2])
-
-
 def default_folder(recipe: Recipe, fold: str | None) -> Path:
     """runs/NAME, or runs/NAME-foldKofN."""
     if fold is None:
         return Path("runs") / recipe.name
     k, n = parse_fold(fold)
     return Path("runs") / f"{recipe.name}-fold{k}of{n}"
-
-
-def validation_sources(recipe: Recipe) -> tuple[str, ...] | None:
-    """The sources whose cases may validate in a fold; None: all."""
-    rule = recipe.split
-    return tuple(rule.rows) if isinstance(rule, Rows) else rule.validation_sources
-
-
-def make_split(
-    recipe: Recipe,
-    dataset: Dataset,
-    scan: Scan,
-    fold: str | None,
-    test: int = 0,
-    seed: int | None = None,
-    sources: Sequence[str] | None = None,
-    whole: bool = True,
-) -> Split:
-    """The recipe's split of the labelled cases, or fold `k/n` over the cases that may validate.
-
-    test: so many cases at least are put aside. seed: of the division, by default the recipe's. sources: who may
-    validate in a fold instead of the recipe's. whole: False for folds of single slices, which leak.
-    Raises `RecipeError`.
-    """
-    rule = recipe.split
-    seed = recipe.seed if seed is None else seed
-    sources = validation_sources(recipe) if sources is None else sources
-    if test and fold is None and isinstance(rule, Rows):
-        raise RecipeError(
-            f"--test {test}: recipe '{recipe.name}' names the rows that validate; give --fold k/n too, or another split"
-        )
-    clusters = _clusters(scan)
-    aside = splits.put_aside(
-        dataset.cases, test, seed, lesion=scan.lesion, clusters=clusters, validation_sources=sources
-    )
-    if fold is not None:
-        k, n = parse_fold(fold)
-        return splits.kfold(
-            dataset.cases,
-            n,
-            k,
-            seed,
-            lesion=scan.lesion,
-            clusters=clusters,
-            validation_sources=sources,
-            train_sources=rule.train_sources,
-            test=aside,
-            whole=whole,
-        )
-    if isinstance(rule, Rows):
-        return splits.explicit(dataset.cases, rule.rows, seed=seed, clusters=clusters, train_sources=rule.train_sources)
-    return splits.holdout(
-        dataset.cases,
-        rule.fraction,
-        seed,
-        lesion=scan.lesion,
-        clusters=clusters,
-        validation_sources=sources,
-        train_sources=rule.train_sources,
-        test=aside,
-    )
-
-
-def _clusters(scan: Scan) -> Sequence[Sequence[str]]:
-    """Ids that belong on one side: twins, and where these were not searched for, equal pictures."""
-    if scan.twins is not None:
-        return scan.twins.clusters
-    same: dict[str, list[str]] = {}
-    for case_id, digest in scan.hashes.items():
-        same.setdefault(digest, []).append(case_id)
-    return list(same.values())
 
 
 def begun_run(folder: Path, recipe: Recipe, fold: str | None) -> Run:
@@ -323,9 +256,11 @@ def _introduce(run: Run, part: Sequence[Case], held_out: Sequence[Case], tell: C
 
 def epoch_line(recipe: Recipe, row: Row, left: str) -> str:
     """What is said of an epoch; left: of the time that the rest takes."""
+    labels = label_set(recipe.labels)
+    label = "lesions" if labels.lesions else labels.targets[0]
     return (
         f"epoch {int(row['epoch'])}/{recipe.epochs}  loss {row['train/loss']:.3f}, validation "
-        f"{row['validation/loss']:.3f}  validation F1 of lesions {row['validation/f1_lesions']:.3f}  "
+        f"{row['validation/loss']:.3f}  validation F1 of {label} {row[f'validation/f1_{label}']:.3f}  "
         f"{row['seconds']:.1f} s, {left}"
     )
 
@@ -334,16 +269,14 @@ def _finish(run: Run, held_out: Sequence[Case], device: str, tell: Callable[[str
     """What follows the last epoch: thresholds, curves, and only then the word that the run is finished."""
     from groundglass.learning.engine import untuned_model_of
     from groundglass.measure.thresholds import tune
-    from groundglass.model.predict import probabilities
+    from groundglass.model.predict import case_probabilities
 
     manifest, rule = run.manifest, run.recipe.decision
     if isinstance(rule, Thresholds) and isinstance(rule.values, dict):
         manifest.thresholds = {name: rule.values.get(name, 0.5) for name in label_set(run.recipe.labels).lesions}
     elif isinstance(rule, Thresholds):
         model = untuned_model_of(run, device)
-        pairs = (
-            (probabilities([model], case.image(), case.unit), model.labels.encode(case.labels())) for case in held_out
-        )
+        pairs = ((case_probabilities([model], case), model.labels.encode(case.labels())) for case in held_out)
         manifest.thresholds = tune(pairs, model.labels)
     watched = run.recipe.checkpoint.metric
     curves(run.curves, run.path / "curves.png", watched, title=run.recipe.name, kept=manifest.kept_epoch)

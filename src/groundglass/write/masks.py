@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,16 @@ from groundglass.files import atomic
 from groundglass.labels import LABELS
 
 
-def write_png(path: str | Path, labels: NDArray[np.uint8]) -> Path:
-    """Canonical label map [H, W] uint8 as a palette PNG: readers get the values, viewers the colours."""
+def write_png(path: str | Path, labels: NDArray[np.uint8], colours: Sequence[str] | None = None) -> Path:
+    """Canonical label map [H, W] uint8 as a palette PNG: readers get the values, viewers the colours.
+
+    colours: of each value, of a map of other things.
+    """
     image = Image.fromarray(labels, mode="P")
     palette = np.zeros((256, 3), np.uint8)
-    for label in LABELS:
-        palette[label.value] = tuple(bytes.fromhex(label.colour[1:]))
+    named = {label.value: label.colour for label in LABELS} if colours is None else dict(enumerate(colours))
+    for value, colour in named.items():
+        palette[value] = tuple(bytes.fromhex(colour[1:]))
     image.putpalette(palette.ravel().tolist())
     with atomic(path) as temporary:
         image.save(temporary, format="PNG")
