@@ -4,11 +4,12 @@
                                   [--no-peers] [--quick] [--json FILE]
 
 Of every recipe a step of training (its losses and optimiser, forward, backward and update) and an answer to one image
-(network and softmax), at its image size and in the precision that `precision: auto` takes here, on drawn images that
-hold what is sought. All take turns, each in a fresh process; training under the allocator's settings that the command
-line sets. The first step of each process warms up and is not counted. Augmentation and validation are not in it (see
-benchmarks.loading). Mask R-CNN is asked once more in a step of training, as an epoch does, since its loss gives no map.
-Weights are random, which changes no time but Mask R-CNN's: it finds many instances, where a trained one finds few.
+(network and softmax), at its image size and in its precision (bf16 where that says `auto` and the processor has it),
+on drawn images that hold what is sought. All take turns, each in a fresh process; training under the allocator's
+settings that the command line sets. The first step of each process warms up and is not counted. Augmentation and
+validation are not in it (see benchmarks.loading). Mask R-CNN is asked once more in a step of training, as an epoch
+does, since its loss gives no map. Weights are random, which changes no time but Mask R-CNN's: it finds many instances,
+where a trained one finds few.
 
 `ms` are of one image. `CPU ms` are processor time over all threads: where something else runs on the machine it moves
 less than wall time does, with one thread; several count waiting as work. `batch` is the recipe's, at most --batch. `M`
@@ -18,9 +19,9 @@ libraries included.
 
 Peers take their turns beside the recipe of the same plan, with its losses, optimiser, precision and memory format; `x`
 is processor time where ours is 1:
-    lesion-unet    MONAI's BasicUNet of the same widths; MONAI's UNet, which has one strided convolution a level; the
-                   U-Net of segmentation_models_pytorch with VGG13's encoder, the nearest to the same widths (at a
-                   quarter of them, lesion-unet-better, there is none)
+    lesion-unet    MONAI's BasicUNet of the same widths, with its instance normalisation; MONAI's UNet, which has one
+                   strided convolution a level; and the U-Net of segmentation_models_pytorch with VGG13's encoder, the
+                   nearest to the same widths (at a quarter of them, lesion-unet-better, there is none)
     segnet         the same network with PyTorch's max_unpool2d, which deterministic training refuses
     mask-rcnn      the same network with torchvision's region pooling; where that has no compiled kernel, with its
                    function in Python as it stands
@@ -30,11 +31,11 @@ is processor time where ours is 1:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import cycle, islice
 from statistics import median
+from time import process_time
 
 from groundglass.networks.torchvision_mend import mend
 
@@ -69,8 +70,9 @@ from groundglass.networks.building import build, in_channels  # noqa: E402
 from groundglass.recipes import Recipe  # noqa: E402
 
 OURS = "groundglass"
-PARTS = ("train", "answer")
-COLUMNS = ("M", "GFLOPs", *(f"{part} {what}" for part in PARTS for what in ("ms", "CPU ms", "MB")))
+PARTS = {"train": "A training step", "answer": "An answer"}
+_SETTING = ("px", "batch", "precision")
+_NUMBERS = ("M", "GFLOPs", "ms", "CPU ms", "MB")
 _CASES = {"CT": "phantom:3", "X-ray": "phantom-xray:4"}
 
 
@@ -136,7 +138,7 @@ PEERS: Mapping[str, Mapping[str, Callable[[Recipe], nn.Module]]] = {
 
 
 def measure(recipe: str, maker: str, part: str, size: int | None, batch: int, steps: int, threads: int) -> Answer:
-    """Of a step of training, or of an answer (`part` is of PARTS): ms per image and peak memory."""
+    """Of a step of training or an answer (`part`): wall and processor seconds per image, and peak memory in MB."""
     torch.set_num_threads(threads)
     chosen = _recipe(recipe, size)
     network = build(chosen) if maker == OURS else PEERS[recipe][maker](chosen)
@@ -148,12 +150,11 @@ def measure(recipe: str, maker: str, part: str, size: int | None, batch: int, st
     else:
         run = partial(TorchEngine(network, in_channels(chosen), "cpu", precision), x.numpy())
     run()
-    before = os.times()
-    taken = median(seconds(run) for _ in range(steps))
-    after = os.times()
-    cpu = (after.user + after.system - before.user - before.system) / steps
-    sizes = {"batch": n, "px": chosen.image_size, "precision": precision}
-    return {"ms": 1000 * taken / n, "cpu_ms": 1000 * cpu / n, "mb": peak_mb(), **sizes}
+    before = process_time()
+    wall = median(seconds(run) for _ in range(steps))
+    cpu = (process_time() - before) / steps
+    said = {"batch": n, "px": chosen.image_size, "precision": precision}
+    return {"wall": wall / n, "cpu": cpu / n, "mb": peak_mb(), **said}
 
 
 def count(recipe: str, maker: str, size: int | None) -> Answer:
@@ -237,45 +238,36 @@ def main() -> None:
         }
         answers = interleave(variants, options.rounds)
     for threads in options.threads:
-        found = {
-            (name, maker): _row(counted[name, maker], *(answers[name, maker, part, threads] for part in PARTS))
-            for name, among in makers.items()
-            for maker in among
-        }
-        kinds = ", ".join(sorted({answers[name, OURS, "train", threads]["precision"] for name in makers}))
-        under = f"{kinds}, {threads} threads, median of {options.rounds}"
-        report.table(
-            f"The shipped recipes, {under}",
-            ["recipe", "px", "batch", *COLUMNS],
-            [(name, *_asked(answers[name, OURS, "train", threads]), *found[name, OURS]) for name in makers],
-        )
-        for name, among in makers.items():
-            if len(among) > 1:
-                ours = [answers[name, OURS, part, threads]["cpu_ms"] for part in PARTS]
-                rows = [
-                    (
-                        maker,
-                        *found[name, maker],
-                        *(
-                            f"{answers[name, maker, part, threads]['cpu_ms'] / own:.2f}"
-                            for part, own in zip(PARTS, ours, strict=True)
-                        ),
-                    )
-                    for maker in among
-                ]
-                report.table(f"{name} and its peers, {under}", ["network", *COLUMNS, *(f"{p} x" for p in PARTS)], rows)
+        for part, title in PARTS.items():
+            under = f"{threads} threads, median of {options.rounds}"
+            found = {(name, maker): answers[name, maker, part, threads] for name in makers for maker in makers[name]}
+            rows = [
+                (name, *_setting(found[name, OURS]), *_numbers(counted[name, OURS], found[name, OURS]))
+                for name in makers
+            ]
+            report.table(f"{title}: the shipped recipes, {under}", ["recipe", *_SETTING, *_NUMBERS], rows)
+            beside = [(name, maker) for name in makers for maker in makers[name] if len(makers[name]) > 1]
+            rows = [
+                (
+                    *pair,
+                    *_numbers(counted[pair], found[pair]),
+                    f"{found[pair]['cpu'] / found[pair[0], OURS]['cpu']:.2f}",
+                )
+                for pair in beside
+            ]
+            if rows:
+                report.table(f"{title}: peers, {under}", ["recipe", "network", *_NUMBERS, "x"], rows)
     report.write(options.json)
 
 
-def _asked(answer: Answer) -> tuple[int, int]:
-    """Image side and images a step."""
-    return int(answer["px"]), int(answer["batch"])
+def _setting(answer: Answer) -> tuple[int | str, ...]:
+    # Medians of whole numbers, which are all the same.
+    return (int(answer["px"]), int(answer["batch"]), answer["precision"])
 
 
-def _row(size: Answer, train: Answer, answer: Answer) -> tuple[float, ...]:
-    """One network's numbers, as COLUMNS names them."""
-    times = (round(found[key]) for found in (train, answer) for key in ("ms", "cpu_ms", "mb"))
-    return (round(size["millions"], 2), round(size["gflops"], 1), *times)
+def _numbers(size: Answer, answer: Answer) -> tuple[float, ...]:
+    times = (round(1000 * answer["wall"]), round(1000 * answer["cpu"]), round(answer["mb"]))
+    return (round(size["millions"], 3), round(size["gflops"], 1), *times)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ BENCHMARKS = {
     ),
     "networks": (
         ["--quick", "--size", "64", "--recipes", "segnet-better", "mask-rcnn-better", "cxr-infection"],
-        ["segnet-better and its peers", "GFLOPs", "max_unpool2d", "answer MB"],
+        ["A training step: the shipped recipes", "An answer: peers", "GFLOPs", "max_unpool2d"],
     ),
     "training_step": (
         ["--rounds", "1", "--steps", "1", "--threads", "1", "--recipes", "demo", "--size", "32", "--batch", "2"],

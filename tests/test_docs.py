@@ -113,7 +113,7 @@ def test_the_judge_of_commands_refuses_what_the_command_line_refuses() -> None:
 
 def test_the_pages_hold_commands() -> None:
     assert sum(len(_commands(page)) for page in PAGES) > 30
-    shown = ["check", "train", "evaluate", "submit", "cv", "compare"]
+    shown = ["check", "train", "evaluate", "submit", "cv", "compare", "train", "train", "predict"]
     assert [words[0] for words in _commands(ROOT / "README.md")] == shown
 
 

@@ -199,6 +199,19 @@ def see_split(values: Values) -> str:
 @sees("labels", "architecture", "loss", "seed")
 def see_network(values: Values) -> str:
     """Shapes, weights, what it answers to a fixed image, and where its weights come from."""
+    return _built(values)
+
+
+@sees("labels", "architecture", "loss", "seed")
+def see_network_unfilled(values: Values) -> str:
+    """The network before ImageNet weights, which are not at hand for every encoder."""
+    architecture = values["architecture"]
+    if "encoder_weights" in architecture:
+        architecture = {**architecture, "encoder_weights": "none"}
+    return _built({**values, "architecture": architecture})
+
+
+def _built(values: Values) -> str:
     recipe = parse(values, "seen")
     try:
         network, origin = build_for_training(recipe, None, download=False)
@@ -209,15 +222,6 @@ def see_network(values: Values) -> str:
         answer = network.eval()(x.repeat(1, in_channels(recipe), 1, 1))
     state = network.state_dict()
     return digest(origin, list(state), *state.values(), answer)
-
-
-@sees("labels", "architecture", "loss", "seed")
-def see_network_unfilled(values: Values) -> str:
-    """The network before ImageNet weights, which are not at hand for every encoder."""
-    architecture = values["architecture"]
-    if "encoder_weights" in architecture:
-        architecture = {**architecture, "encoder_weights": "none"}
-    return see_network({**values, "architecture": architecture})
 
 
 @sees(
@@ -343,9 +347,10 @@ def see_decision(values: Values) -> str:
 
 @contextmanager
 def trained(recipe: Recipe) -> Iterator[Run]:
-    """`groundglass train` on tiny slices."""
+    """`groundglass train` on tiny slices, among which twins are not searched for."""
+    data = tiny.dataset(10, 4)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "open_dataset", lambda _: tiny.dataset(10, 4))
+        patch.setattr(workflow, "open_clean", lambda *_, **__: (data, scan(data)))
         patch.setattr(workflow, "make_split", _any_split)
         patch.setattr(workflow, "curves", lambda *_, **__: None)
         yield workflow.train(recipe, "tiny", Path(folder) / "run", device="cpu")

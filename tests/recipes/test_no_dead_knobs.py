@@ -183,7 +183,7 @@ OTHER: dict[str, list[Any]] = {
     "depth": [2, 1],
     "min_delta": [0.3],
     "steps_per_epoch": [2, 3],
-    "values": [{"ground-glass": 0.2, "consolidation": 0.2}, {"lesion": 0.2}],
+    "values": [{"ground-glass": 0.7, "consolidation": 0.7}, {"lesion": 0.7}],
     "early_stopping": [{"metric": "validation/loss", "patience": 1}, None],
     "precision": ["fp32", "bf16"] if bf16_gains("cpu") else ["bf16", "fp32"],
     "augmentation": [[{"name": "hflip", "p": 0.5}]],

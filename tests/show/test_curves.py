@@ -199,6 +199,22 @@ def test_what_cannot_be_compared_is_said(drawn: list[Any], tmp_path: Path) -> No
     assert "Dice: lesion (one, two); lung (lungs)." in note
 
 
+def test_a_loss_of_another_size_does_not_press_the_others_flat(drawn: list[Any], tmp_path: Path) -> None:
+    large = [row | {f"{part}/loss": 40 * row[f"{part}/loss"] for part in ("train", "validation")} for row in epochs()]
+    for networks in ([Learned("small", [epochs()])], [Learned("small", [epochs()]), Learned("large", [large, large])]):
+        compare_curves(networks, tmp_path / "curves.png", "Two")
+    alone, together = (panels(canvas) for canvas in drawn)
+    assert alone["Training loss"].get_ylim()[0] == 0
+    assert "logarithmic" not in alone["Training loss"].get_ylabel()
+    assert "logarithmic" in together["Training loss"].get_ylabel()
+    low, high = together["Validation loss"].get_ylim()
+    assert together["Training loss"].get_ylim() == (low, high)
+    assert 0 < low < 0.25
+    assert high > 40
+    shares = [np.log(value / low) / np.log(high / low) for value in (0.25, 1.0)]
+    assert shares[1] - shares[0] > 0.15
+
+
 def test_a_measure_that_no_run_has_is_left_out(drawn: list[Any], tmp_path: Path) -> None:
     """Such as the Dice of lesions where no case that validates has one."""
     rows = epochs()

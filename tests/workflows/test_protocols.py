@@ -177,7 +177,7 @@ def test_partly_known_volumes_are_left_out_and_counted(tmp_path: Path) -> None:
     """In LCTSC nobody looked for lesions, but what is lung is known."""
     data = lctsc(tmp_path / "data")
     folder = masks(tmp_path / "masks", data, lambda case: np.where(case.labels(), 3, 0).astype(np.uint8))
-    found = told(gg.evaluate([folder], data, bootstrap=0).record.protocols)
+    found = told(gg.evaluate([folder], data, bootstrap=0, labels="ct4").record.protocols)
     assert (found["any lesion"].n, found["any lesion"].n_partly_known) == (0, 2)
     assert found["any lesion"].numbers["DSC"] is None
     assert (found["lung"].n, found["lung"].n_partly_known) == (2, 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from groundglass.errors import DataError
@@ -47,6 +47,8 @@ _PANELS = {
     ("dice", "validation"): "Validation Dice",
 }
 _INCHES_PER_CHARACTER = 0.048  # of a legend, on average
+# Of the highest mean to the lowest, from which on a linear scale shows only the highest.
+_LOSS_RANGE = 20
 _OTHER_LOSSES = "Recipes minimise different losses: compare each line with itself only."
 _DICE_NOTE = "Dice (F1) is pooled over the pixels of an epoch; in training of the augmented images, by argmax."
 _LEGEND_BOX = {"frameon": True, "facecolor": "white", "edgecolor": "none", "framealpha": 0.85}
@@ -156,11 +158,9 @@ def compare_curves(
             _finish(axes, heading)
         for axes in grid[0]:
             axes.set_xlabel(_OTHER_LOSSES if len({n.loss for n in networks}) > 1 else "", fontsize=6.5, color=QUIET)
-        grid[0, 0].set_ylabel("Loss")
         grid[1, 0].set_ylabel("Dice (F1)")
         grid[1, 0].set_ylim(0, 1)
-        if all(np.nanmin(line.values) >= 0 for _, lines in found for line in lines if line.quantity == "loss"):
-            grid[0, 0].set_ylim(bottom=0)
+        _scale_losses(grid[0, 0], [line.values for _, lines in found for line in lines if line.quantity == "loss"])
         thin = "; thin lines: each" if each else ""
         write_title(canvas, f"{title} (mean ± standard deviation of n {unit}{thin})", " ".join([*notes, _DICE_NOTE]))
         handles = {
@@ -248,6 +248,23 @@ def _summed(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
         mean = np.nansum(values, axis=0) / n
         spread = np.where(n > 1, np.sqrt(np.nansum((values - mean) ** 2, axis=0) / (n - 1)), np.nan)
     return mean, spread, n
+
+
+def _scale_losses(axes: Any, losses: Sequence[NDArray[np.float64]]) -> None:
+    """From 0 up, or by powers where one network's loss would press those of others flat."""
+    axes.set_ylabel("Loss")
+    means = np.concatenate([mean[np.isfinite(mean)] for mean, _, _ in map(_summed, losses)] or [np.zeros(0)])
+    if not means.size or means.min() < 0:
+        return
+    if means.max() <= _LOSS_RANGE * means.min() or means.min() == 0:
+        axes.set_ylim(bottom=0)
+        return
+    axes.set_yscale("log")
+    axes.set_ylabel("Loss (logarithmic)")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.set_ylim(means.min() / 1.3, means.max() * 1.3)
 
 
 def _with_n(name: str, n: int, unit: str) -> str:

@@ -179,8 +179,8 @@ def _draw_strip(
     canvas: Any, write: Any, strip: Strip, size: tuple[float, float], left: float, top: float, end: float, cell: float
 ) -> None:
     width, height = size
-    if strip.heading:
-        write(left, top + _LINE * 0.5, strip.heading, fontsize=8, fontweight="bold")
+    for number, line in enumerate(_heading_lines(strip, cell)):
+        write(left, top + _LINE * (0.5 + 0.85 * number), line, fontsize=8, fontweight="bold")
     first = end - _tallness(strip) * cell
     if strip.side:
         write(left - 0.12, (first + end) / 2, strip.side, rotation=90, va="center", ha="center", fontsize=8)
@@ -245,8 +245,14 @@ def _tallness(strip: Strip) -> float:
 
 def _above(strip: Strip, cell: float) -> float:
     lines = max((len(_wrap(title, cell, 7.5)) for title in strip.titles), default=0)
-    heading = _LINE * 1.5 if strip.heading else 0.0
+    written = len(_heading_lines(strip, cell))
+    heading = _LINE * (0.65 + 0.85 * written) if written else 0.0
     return heading + (_LINE * 0.85 * lines + 0.08 if lines else 0.0)
+
+
+def _heading_lines(strip: Strip, cell: float) -> list[str]:
+    """The heading over all cells of a strip; bold letters are a tenth wider."""
+    return _wrap(strip.heading, len(strip.cells) * (cell + _GAP) - _GAP, 8 * 1.1) if strip.heading else []
 
 
 def _swatch(text: str, colour: str, hatched: bool = False) -> Any:

@@ -126,7 +126,8 @@ def _spread(chosen: Sequence[Asked], scores: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _heading(extreme: Extreme, of: str) -> str:
-    share = f"{100 * extreme.share:.2g} % of the {of}" if extreme.share else "no lesion"
+    percent = 100 * extreme.share
+    share = f"{percent:.{0 if percent >= 10 else 1}f} % of the {of}" if percent else "no lesion"
     return f"{extreme.kind.capitalize()} ({share}): "
 
 

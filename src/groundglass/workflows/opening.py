@@ -81,11 +81,16 @@ def check_classes(recipe: Recipe, dataset: Dataset) -> None:
     chosen = label_set(recipe.labels)
     if not dataset.cases:
         raise RecipeError(f"{dataset.location}: has no masks; there is nothing to learn from")
-    fitting = [s.name for s in LABEL_SETS.values() if s.covers(dataset.classes) and not _unknown(s, dataset)]
+    # Who wants lesions is not helped by a set that has none.
+    alike = [s for s in LABEL_SETS.values() if bool(s.lesions) == bool(chosen.lesions)]
+    fitting = [s.name for s in alike if s.covers(dataset.classes) and not _unknown(s, dataset)]
     if fitting:
         hint = f"train with --set labels={fitting[0]}"
     elif "unmarked-lung" in dataset.classes:
-        hint = "nobody looked for lesions in its lungs, so open it together with data that mark them"
+        hint = (
+            "nobody looked for lesions in its lungs, so open it together with data that mark them, or learn the lungs "
+            "alone with --set labels=lung"
+        )
     else:
         hint = "no shipped label set fits this data"
     if unknown := _unknown(chosen, dataset):
