@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from groundglass.data import splits
 from groundglass.data.dataset import Dataset
@@ -61,35 +62,15 @@ def make_split(
                 "to divide; divide anew with --set split={name: holdout}"
             )
         return splits.parts(dataset.cases, seed=seed, clusters=clusters, sources=rule.sources)
-    aside = splits.put_aside(
-        dataset.cases, test, seed, lesion=scan.lesion, clusters=clusters, validation_sources=sources
-    )
+    who: dict[str, Any] = {"lesion": scan.lesion, "clusters": clusters, "validation_sources": sources}
+    aside = splits.put_aside(dataset.cases, test, seed, **who)
+    who |= {"train_sources": rule.train_sources, "test": aside}
     if fold is not None:
         k, n = parse_fold(fold)
-        return splits.kfold(
-            dataset.cases,
-            n,
-            k,
-            seed,
-            lesion=scan.lesion,
-            clusters=clusters,
-            validation_sources=sources,
-            train_sources=rule.train_sources,
-            test=aside,
-            whole=whole,
-        )
+        return splits.kfold(dataset.cases, n, k, seed, whole=whole, **who)
     if isinstance(rule, Rows):
         return splits.explicit(dataset.cases, rule.rows, seed=seed, clusters=clusters, train_sources=rule.train_sources)
-    return splits.holdout(
-        dataset.cases,
-        rule.fraction,
-        seed,
-        lesion=scan.lesion,
-        clusters=clusters,
-        validation_sources=sources,
-        train_sources=rule.train_sources,
-        test=aside,
-    )
+    return splits.holdout(dataset.cases, rule.fraction, seed, **who)
 
 
 def _clusters(scan: Scan) -> Sequence[Sequence[str]]:
