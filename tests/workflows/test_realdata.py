@@ -53,5 +53,5 @@ def test_train_evaluate_and_submit(covid_segmentation: Path, tmp_path: Path) -> 
     submission = gg.submit([run], covid_segmentation, tmp_path / "submission.csv")
     assert verify(submission)[0] == 5_242_880
     # A split made again from the data is the split of the run.
-    dataset, searched = open_clean(covid_segmentation, run.recipe)
+    dataset, searched = open_clean(covid_segmentation, run.recipe, twins=True)
     assert make_split(run.recipe, dataset, searched, None) == run.split
