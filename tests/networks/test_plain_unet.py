@@ -37,22 +37,6 @@ def test_smaller_ones_follow_the_formula_too(base: int, depth: int, classes: int
     assert parameters(PlainUNet(classes, 1, base, depth, batch_norm=False)) == by_formula(base, depth, classes)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (48, 80)])
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_the_answer_has_the_size_of_the_question(size: tuple[int, int], batch_norm: bool) -> None:
-    network = PlainUNet(3, in_channels=2, base_width=4, depth=3, batch_norm=batch_norm)
-    assert network(torch.rand(2, 2, *size)).shape == (2, 3, *size)
-
-
-def test_images_of_a_batch_do_not_look_at_each_other() -> None:
-    torch.manual_seed(0)
-    network = PlainUNet(3, base_width=4, depth=2).eval()
-    x, order = torch.rand(4, 1, 32, 32), torch.tensor([2, 0, 3, 1])
-    with torch.inference_mode():
-        torch.testing.assert_close(network(x[order]), network(x)[order])
-        torch.testing.assert_close(network(x[1:2]), network(x)[1:2])
-
-
 def test_every_level_sees_the_image() -> None:
     network = PlainUNet(2, base_width=4, depth=3)
     network(torch.rand(2, 1, 32, 32)).square().sum().backward()

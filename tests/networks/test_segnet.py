@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 import torch
 from torch import nn
@@ -13,19 +11,12 @@ from groundglass.networks.building import build, build_for_training
 from groundglass.networks.segnet import SegNet
 from groundglass.networks.torchvision_mend import mend
 from tests.learning import tiny
+from tests.networks.own import settled
 
 
 def small(**knobs: object) -> SegNet:
     torch.manual_seed(0)
     return SegNet(2, **{"base_width": 4, **knobs})  # type: ignore[arg-type]
-
-
-def settled(network: SegNet) -> SegNet:
-    """Ready to answer, with the running means of some batches."""
-    with torch.no_grad():
-        for _ in range(20):
-            network(torch.rand(4, 1, 32, 32))
-    return network.eval()
 
 
 def convolutions(network: nn.Module) -> list[nn.Conv2d]:
@@ -56,13 +47,6 @@ def test_the_paper_s_size_has_the_paper_s_number_of_parameters() -> None:
         network = SegNet(12, in_channels=3)
     # 29.45 million, table 6 of the paper.
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(29.45e6, rel=1e-3)
-
-
-@pytest.mark.parametrize("size", [(32, 32), (64, 96)])
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_the_answer_has_the_size_of_the_question(size: tuple[int, int], batch_norm: bool) -> None:
-    network = SegNet(3, in_channels=2, base_width=4, batch_norm=batch_norm)
-    assert network(torch.rand(2, 2, *size)).shape == (2, 3, *size)
 
 
 class Nothing(nn.Module):
@@ -107,21 +91,6 @@ def test_a_shift_by_the_largest_pooling_shifts_the_answer() -> None:
     assert not torch.allclose(moved[..., 448:480, :], still[..., 448:480, :], rtol=1e-4, atol=1e-5)
 
 
-def test_images_of_a_batch_do_not_look_at_each_other() -> None:
-    network = settled(small())
-    x, order = torch.rand(4, 1, 32, 32), torch.tensor([2, 0, 3, 1])
-    with torch.inference_mode():
-        torch.testing.assert_close(network(x[order]), network(x)[order])
-        torch.testing.assert_close(network(x[1:2]), network(x)[1:2])
-
-
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_every_parameter_learns(batch_norm: bool) -> None:
-    network = small(batch_norm=batch_norm)
-    network(torch.rand(4, 1, 64, 64)).square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
-
-
 def test_it_learns_where_a_square_is_and_finds_it_as_the_trainer_runs_it() -> None:
     """Channels last, only deterministic algorithms, in float32 and bfloat16."""
     network = small(base_width=8).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -152,19 +121,6 @@ def test_it_learns_where_a_square_is_and_finds_it_as_the_trainer_runs_it() -> No
     assert rough.dtype == torch.bfloat16
     # A rounded maximum may be beaten by its neighbour, so single pixels may change.
     assert (rough.argmax(1) == found).float().mean() > 0.97
-
-
-def test_weights_survive_a_file() -> None:
-    network = settled(small())
-    file = io.BytesIO()
-    torch.save(network.state_dict(), file)
-    file.seek(0)
-    torch.manual_seed(1)
-    other = SegNet(2, base_width=4).eval()
-    x = torch.rand(1, 1, 32, 32)
-    assert not torch.equal(other(x), network(x))
-    other.load_state_dict(torch.load(file, weights_only=True))
-    assert torch.equal(other(x), network(x))
 
 
 def test_the_seed_alone_decides_its_weights() -> None:

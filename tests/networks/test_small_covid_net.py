@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 import torch
 from torch import nn
@@ -14,19 +12,12 @@ from groundglass.networks.plain_unet import PlainUNet
 from groundglass.networks.segnet import SegNet
 from groundglass.networks.small_covid_net import SmallCovidNet
 from tests.learning import tiny
+from tests.networks.own import settled
 
 
 def small(**knobs: object) -> SmallCovidNet:
     torch.manual_seed(0)
     return SmallCovidNet(2, **{"width": 4, **knobs})  # type: ignore[arg-type]
-
-
-def settled(network: SmallCovidNet) -> SmallCovidNet:
-    """Ready to answer, with the running means of some batches."""
-    with torch.no_grad():
-        for _ in range(20):
-            network(torch.rand(4, 1, 32, 32))
-    return network.eval()
 
 
 def layers(network: nn.Module) -> list[nn.Conv2d | nn.ConvTranspose2d]:
@@ -61,13 +52,6 @@ def test_its_parameters_follow_from_its_description(width: int, blocks: int, bat
     # `blocks` there, one between, `blocks` back with their transposed convolutions, and the head.
     expected = first + (blocks - 1) * block + block + blocks * (up + joined) + 3 * width + 3
     assert parameters(SmallCovidNet(3, width=width, blocks=blocks, batch_norm=batch_norm)) == expected
-
-
-@pytest.mark.parametrize("size", [(32, 32), (48, 80)])
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_the_answer_has_the_size_of_the_question(size: tuple[int, int], batch_norm: bool) -> None:
-    network = SmallCovidNet(3, in_channels=2, width=4, batch_norm=batch_norm)
-    assert network(torch.rand(2, 2, *size)).shape == (2, 3, *size)
 
 
 def test_an_answer_sees_as_many_pixels_as_its_description_says() -> None:
@@ -106,13 +90,6 @@ def test_a_mirrored_image_in_mirrored_weights_is_a_mirrored_answer() -> None:
         torch.testing.assert_close(network(x.flip(3)).flip(3), answer, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_every_parameter_learns(batch_norm: bool) -> None:
-    network = small(batch_norm=batch_norm)
-    network(torch.rand(4, 1, 64, 64)).square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
-
-
 def test_bfloat16_channels_last_changes_little() -> None:
     network = settled(small(width=24)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.rand(2, 1, 64, 64)
@@ -124,19 +101,6 @@ def test_bfloat16_channels_last_changes_little() -> None:
             rough = network(layout)
     assert rough.dtype == torch.bfloat16
     assert (rough.float() - exact).abs().mean() < 0.05 * exact.std()
-
-
-def test_weights_survive_a_file() -> None:
-    network = settled(small())
-    file = io.BytesIO()
-    torch.save(network.state_dict(), file)
-    file.seek(0)
-    torch.manual_seed(1)
-    other = SmallCovidNet(2, width=4).eval()
-    x = torch.rand(1, 1, 32, 32)
-    assert not torch.equal(other(x), network(x))
-    other.load_state_dict(torch.load(file, weights_only=True))
-    assert torch.equal(other(x), network(x))
 
 
 def test_it_learns_to_find_a_bright_square() -> None:

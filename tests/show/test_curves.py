@@ -15,11 +15,12 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from groundglass.errors import DataError
-from groundglass.files import WriteError, write_csv
+from groundglass.files import write_csv
 from groundglass.show.colours import SERIES
 from groundglass.show.curves import Learned, best_epoch, compare_curves, curves, write_compared
 from groundglass.show.sheet import figure
 from tests.show.test_plots import shows
+from tests.show.writing import assert_whole_or_not_at_all
 
 
 def epochs(n: int = 4, offset: float = 0.0) -> list[dict[str, Any]]:
@@ -42,11 +43,7 @@ PLOTS: tuple[Callable[[Path], Path], ...] = (
 
 @pytest.mark.parametrize("draw", PLOTS)
 def test_a_plot_is_written_whole_or_not_at_all(draw: Callable[[Path], Path], tmp_path: Path) -> None:
-    path = draw(tmp_path / "plots" / "plot.png")
-    Image.open(path).verify()
-    assert [file.name for file in path.parent.iterdir()] == ["plot.png"]
-    with pytest.raises(WriteError):
-        draw(path / "inside-a-file.png")
+    assert_whole_or_not_at_all(draw, tmp_path)
 
 
 def test_curves_of_a_table_and_of_its_file_are_the_same(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from groundglass.errors import DataError
-from groundglass.files import WriteError
 from groundglass.show.colours import INK, SERIES, rgb
 from groundglass.show.statistics import confusion_matrix, histograms, metric_intervals, row_percentages
+from tests.show.writing import assert_whole_or_not_at_all
 
 NAMES = ("background", "ground-glass", "consolidation")
 
@@ -36,11 +36,7 @@ PLOTS: tuple[Callable[[Path], Path], ...] = (
 
 @pytest.mark.parametrize("draw", PLOTS)
 def test_a_plot_is_written_whole_or_not_at_all(draw: Callable[[Path], Path], tmp_path: Path) -> None:
-    path = draw(tmp_path / "plots" / "plot.png")
-    Image.open(path).verify()
-    assert [file.name for file in path.parent.iterdir()] == ["plot.png"]
-    with pytest.raises(WriteError):
-        draw(path / "inside-a-file.png")
+    assert_whole_or_not_at_all(draw, tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(3))
